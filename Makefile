@@ -1,0 +1,43 @@
+# make demo and make test work in a fresh clone; PYTHON=... names another interpreter.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+HOST ?= 127.0.0.1
+PORT ?= 8000
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint serve clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+demo: .venv/installed ## Write demo studies, train, compare, serve them (SERVE=0: end before serving)
+	.venv/bin/python apps/semiseg/demo.py
+
+test: lint ## Check style and types, run all tests
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/installed-dev ## Check style and types only
+	.venv/bin/python -m ruff check .
+	.venv/bin/python -m mypy
+
+serve: .venv/installed ## Serve your studies: make serve STUDIES=folder (HOST=0.0.0.0: to other machines)
+	@test -n "$(STUDIES)" || { echo "Name the folder of your studies: make serve STUDIES=folder"; exit 2; }
+	.venv/bin/python -m monailabel.main start_server --app apps/semiseg --studies "$(STUDIES)" \
+		--host "$(HOST)" --port "$(PORT)" $(ARGS)
+
+clean: ## Remove the environment, caches and demo studies; models stay
+	rm -rf .venv demo .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps stand in the environment itself, so that removing .venv removes them too.
+.venv/bin/python:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+		|| { echo "semiseg needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
+	"$(PYTHON)" -m venv .venv
+
+.venv/installed: requirements.txt | .venv/bin/python
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	.venv/bin/python -m pip install --disable-pip-version-check -r requirements-dev.txt
+	@touch $@

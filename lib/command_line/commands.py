@@ -1,0 +1,221 @@
+"""What each command does: read the studies and the model folder, call the room that knows how, print."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from lib.command_line.parser import given_settings
+from lib.command_line.table import evaluation_table
+from lib.config import Config
+from lib.device import limit_threads
+from lib.errors import ConfigError, NotFoundError, NotReadyError, StudyError
+from lib.inference.evaluation import evaluate, summary
+from lib.inference.model_file import Model
+from lib.inference.segmenter import Segmenter
+from lib.selection.choose import Choice, choose
+from lib.selection.scoring import score_studies
+from lib.selection.store import ScoreStore
+from lib.studies.cases import TRAINING, Case, find_cases, study_id
+from lib.studies.labels import label_map
+from lib.training.model_folder import ModelFolder
+from lib.training.progress import Bar
+from lib.training.train import train
+
+LEFT_OUT = 2  # exit status where a study could not be used
+
+
+def run_train(options: argparse.Namespace, config: Config) -> int:
+    """Train; the first Ctrl-C ends it gracefully with what it has learnt so far."""
+    folder = _folder(options, config)
+    cases = find_cases(options.studies)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    with _stop_on_interrupt() as should_stop, logging_redirect_tqdm():
+        labels = label_map(config, options.studies, cases)
+        result = train(cases, labels, config, folder, Bar(config.method) if first else None, should_stop)
+    if first:
+        print(f"{result.reason}.\nManifest: {result.manifest}")
+    return 0
+
+
+def run_infer(options: argparse.Namespace, config: Config) -> int:
+    """Segment the named studies, or all unlabelled ones, into the output folder."""
+    cases = find_cases(options.studies)
+    wanted = [_named(text, cases) for text in options.image] or [case for case in cases if not case.label]
+    targets = {case.id: options.output / f"{case.id}{_ending(case)}" for case in wanted}
+    for case in wanted:
+        if targets[case.id].resolve() in {file.resolve() for file in (case.image, case.label) if file}:
+            raise ConfigError(f"--output {options.output} would replace files of the studies; name another folder")
+    segmenter = _segmenter(options, config)
+    options.output.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    for case in tqdm(wanted, "infer", unit="study", disable=not sys.stderr.isatty()):
+        try:
+            found = segmenter(case.image, uncertainty=options.uncertainty)
+        except StudyError as error:
+            failed += 1
+            tqdm.write(str(error), file=sys.stderr)
+            continue
+        found.save(targets[case.id])
+        if found.uncertainty is not None:
+            found.save(options.output / f"{case.id}_uncertainty{_ending(case)}", found.uncertainty)
+        notes = f"  ({'; '.join(found.notes)})" if found.notes else ""
+        tqdm.write(f"{case.id}  {targets[case.id]}  {sum(found.seconds.values()):.1f} s{notes}", file=sys.stdout)
+    return LEFT_OUT if failed else 0
+
+
+def run_next(options: argparse.Namespace, config: Config) -> int:
+    """Name the next studies; those the live model has not scored yet are scored first, within ``score_minutes``."""
+    cases = [case for case in find_cases(options.studies) if not case.label]
+    store = checksum = None
+    if config.strategy != "random" and cases and _folder(options, config).live:
+        segmenter = _segmenter(options, config)
+        store, checksum = ScoreStore(_folder(options, config).scores), segmenter.checksum
+        with _bar("score") as progress:
+            score_studies(segmenter, cases, store, config.score_minutes, progress=progress)
+    choices: list[Choice] = []
+    while len(choices) < options.count:
+        rest = [case.id for case in cases if case.id not in {choice.id for choice in choices}]
+        choice = choose(config.strategy, rest, store, checksum, config.seed)
+        if choice is None:
+            break
+        choices.append(choice)
+    if options.json:
+        print(json.dumps([asdict(choice) for choice in choices], indent=1))
+        return 0
+    for choice in choices:
+        print(f"{choice.id}  {'-' if choice.score is None else f'{choice.score:.4f}'}  {choice.reason}")
+    if not choices:
+        print("Every study is labelled.")
+    return 0
+
+
+def run_evaluate(options: argparse.Namespace, config: Config) -> int:
+    """Compare the model with the submitted labels."""
+    cases = [case for case in find_cases(options.studies) if case.label]
+    if not cases:
+        raise NotReadyError(f"No study in {options.studies} has a label in labels/final to compare with")
+    segmenter = _segmenter(options, config)
+    with _bar("evaluate") as progress:
+        done, skipped = evaluate(segmenter, cases, segmenter.labels, progress)
+    sides = {} if config.model else _folder(options, config).split.sides  # another project's ids mean other studies
+    learnt = [each.id for each in done if sides.get(each.id) == TRAINING]
+    if options.json:
+        report = {
+            "version": segmenter.version,
+            "cases": [each.to_dict() for each in done],
+            "mean": summary(done),
+            "trained_on": learnt,
+            "skipped": skipped,
+        }
+        text = json.dumps(report, indent=1, allow_nan=False)
+        print(text) if options.json == "-" else Path(options.json).write_text(text + "\n")
+    if options.json != "-":
+        print(evaluation_table(done, learnt))
+    for sentence in skipped.values():
+        print(sentence, file=sys.stderr)
+    return LEFT_OUT if skipped else 0
+
+
+def run_versions(options: argparse.Namespace, config: Config) -> int:
+    """List the versions, oldest first."""
+    folder = _folder(options, config)
+    live = Model.load(folder.live).version if folder.live else None
+    for version in folder.versions():
+        print(f"{version}  live" if version == live else version)
+    if not folder.versions():
+        print(f"No version is published in {folder.path} yet.")
+    return 0
+
+
+def run_restore(options: argparse.Namespace, config: Config) -> int:
+    """Go back to a version."""
+    folder = _folder(options, config)
+    folder.restore(options.version)
+    print(f"Version {options.version} is live in {folder.path}.")
+    return 0
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {
+    "train": run_train,
+    "infer": run_infer,
+    "next": run_next,
+    "evaluate": run_evaluate,
+    "versions": run_versions,
+    "restore": run_restore,
+}
+
+
+def _folder(options: argparse.Namespace, config: Config) -> ModelFolder:
+    if config.model and Path(config.model).is_file():
+        raise ConfigError(f"--model {config.model} is a file; this command needs the folder of a project")
+    return ModelFolder.of(config, options.studies)
+
+
+def _segmenter(options: argparse.Namespace, config: Config) -> Segmenter:
+    """The published model that ``--model`` names as a file, else the live one of the model folder."""
+    limit_threads(config)
+    file = Path(config.model) if config.model and Path(config.model).is_file() else _folder(options, config).live
+    if file is None:
+        place = _folder(options, config).path
+        raise NotReadyError(f"There is no model in {place} yet; train one first, or name one with --model")
+    overlap = config.overlap if "overlap" in given_settings(options) else None
+    return Segmenter.load(file, config.device, overlap)
+
+
+def _named(text: str, cases: Sequence[Case]) -> Case:
+    """The study of this id, or the image file of this path."""
+    by_id = {case.id: case for case in cases}
+    if text in by_id:
+        return by_id[text]
+    if Path(text).exists():
+        return Case(study_id(text), Path(text))
+    near = difflib.get_close_matches(text, by_id, n=1)
+    hint = f"; did you mean '{near[0]}'?" if near else ""
+    raise NotFoundError(f"Image '{text}' is neither the id of a study nor a file{hint}")
+
+
+def _ending(case: Case) -> str:
+    return case.image.name[len(case.id) :]
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (done, of); silent where there is no terminal."""
+    with tqdm(desc=title, unit="study", disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield show
+
+
+@contextmanager
+def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """A function that is true from the first Ctrl-C on; the second ends the program as usual."""
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, before)
+        print("Stopping with what is learnt so far; Ctrl-C again ends at once.", file=sys.stderr)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)

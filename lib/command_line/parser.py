@@ -1,0 +1,125 @@
+"""The options of the commands. Nothing here computes, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import textwrap
+from pathlib import Path
+
+from lib.config import Config
+
+SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
+COMPUTE = ("device", "threads")
+COMMON = {  # the settings that --help explains for each command
+    "train": ("method", "labels", "iterations", "epochs", "minutes", "seed", "pretrained", "size", "model", *COMPUTE),
+    "infer": ("model", "overlap", *COMPUTE),
+    "next": ("strategy", "score_minutes", "seed", "model", *COMPUTE),
+    "evaluate": ("model", "overlap", *COMPUTE),
+    "versions": ("model",),
+    "restore": ("model",),
+}
+HELP = {
+    "train": "learn from labelled and unlabelled studies; publish the model if it is no worse than the live one",
+    "infer": "segment studies with the live model",
+    "next": "name the studies most worth labelling next",
+    "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
+    "versions": "list the published versions",
+    "restore": "make an earlier version the live model again",
+}
+EXAMPLES = """\
+examples:
+  %(prog)s train --studies DIR --minutes 10
+  %(prog)s infer --studies DIR --output predictions
+  %(prog)s evaluate --studies DIR --json
+  %(prog)s COMMAND --help"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands with their options."""
+    parser = argparse.ArgumentParser(
+        prog="main.py",
+        description="Learn to segment from a few labelled and many unlabelled studies.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", required=True)
+    for name, text in HELP.items():
+        command = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            epilog=_other_settings(name),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_argument(
+            "--studies", type=_folder, required=True, metavar="DIR", help="images; their labels are in DIR/labels/final"
+        )
+        _add_own_options(command, name)
+        _add_settings(command, name)
+    return parser
+
+
+def given_settings(options: argparse.Namespace) -> dict[str, str]:
+    """The settings among the options, as text; ``--key value`` counts before ``--conf key value``."""
+    return dict(options.conf) | {key: value for key, value in vars(options).items() if key in SETTINGS}
+
+
+def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
+    if name == "infer":
+        command.add_argument(
+            "--image",
+            action="append",
+            default=[],
+            metavar="STUDY",
+            help="id or file of an image; may be repeated (default: all unlabelled studies)",
+        )
+        command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for the labels")
+        command.add_argument("--uncertainty", action="store_true", help="also write a map of the model's uncertainty")
+    elif name == "next":
+        command.add_argument("--count", type=_positive, default=1, metavar="N", help="how many studies (default: 1)")
+        command.add_argument("--json", action="store_true", help="print JSON")
+    elif name == "evaluate":
+        command.add_argument(
+            "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it instead of the table"
+        )
+    elif name == "restore":
+        command.add_argument("version", help="as the command versions lists it, e.g. 0003")
+
+
+def _add_settings(command: argparse.ArgumentParser, name: str) -> None:
+    group = command.add_argument_group("settings")
+    for key, field in SETTINGS.items():
+        spellings = dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}"))
+        text = _explain(field) if key in COMMON[name] else argparse.SUPPRESS
+        group.add_argument(*spellings, dest=key, default=argparse.SUPPRESS, metavar="VALUE", help=text)
+    pair, text = ("KEY", "VALUE"), "any setting, as for the server"
+    group.add_argument("--conf", nargs=2, action="append", default=[], metavar=pair, help=text)
+
+
+def _explain(field: dataclasses.Field) -> str:
+    parts = [field.metadata["unit"], ", ".join(field.metadata["choices"])]
+    default = str(field.default).lower() if isinstance(field.default, bool) else field.default
+    parts.append(f"default: {default}" if default not in ("", ()) else "")
+    detail = "; ".join(part for part in parts if part)
+    return (field.metadata["text"] + (f" ({detail})" if detail else "")).replace("%", "%%")
+
+
+def _other_settings(name: str) -> str:
+    others = ", ".join(key for key in SETTINGS if key not in COMMON[name])
+    intro = f"All other settings can be given in the same way; the README explains them: {others}"
+    return "\n".join(textwrap.wrap(intro, width=100)).replace("%", "%%")
+
+
+def _folder(text: str) -> Path:
+    path = Path(text)
+    if not path.is_dir():
+        raise argparse.ArgumentTypeError(f"the folder {text} does not exist")
+    return path
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
+    return int(text)

@@ -1,0 +1,64 @@
+"""The contract of a method: its branches, its losses, its predictions, and nothing else.
+
+A method does no I/O, owns no optimiser and calls no device: the loop does. Time reaches it as ``progress`` in [0, 1],
+so that a resumed training equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term of the loss: its value, its weight now, and how many items it was taken over (0: skipped)."""
+
+    value: Tensor
+    weight: float = 1.0
+    n_valid: int = 1
+
+
+class Method(nn.Module, ABC):
+    """A way to learn from labelled and unlabelled patches.
+
+    Attributes:
+        strong_views: strong views of each unlabelled patch it wants; 0: it does not use unlabelled studies.
+        networks: one entry a branch; all may predict.
+    """
+
+    strong_views: ClassVar[int] = 0
+    networks: nn.ModuleList
+
+    @abstractmethod
+    def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """The terms on a batch of :class:`lib.studies.patches.Patches` at this share of the training."""
+
+    def forward(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """:meth:`losses` under the name that ``DistributedDataParallel`` calls."""
+        return self.losses(batch, progress)
+
+    def predict(self, x: Tensor) -> Tensor:
+        """Probabilities ``(branches, B, classes, X, Y, Z)`` float32 of patches ``(B, C, X, Y, Z)``."""
+        return torch.stack([network(x).float().softmax(1) for network in self.networks])
+
+    def after_step(self, step: int) -> None:
+        """Called after each optimiser step; teachers are updated here."""
+
+
+def total(terms: dict[str, Term]) -> Tensor:
+    """The weighted sum that is minimised."""
+    return torch.stack([term.value * term.weight for term in terms.values()]).sum()
+
+
+def sigmoid_ramp(progress: float, length: float) -> float:
+    """exp(-5 (1 - progress / length)^2) up to ``length``, then 1; starts at exp(-5) = 0.0067.
+
+    Source: Laine and Aila, "Temporal ensembling for semi-supervised learning", ICLR 2017.
+    """
+    done = 1.0 if progress >= length else max(progress, 0.0) / length
+    return float(torch.tensor(-5.0 * (1.0 - done) ** 2, dtype=torch.float64).exp())

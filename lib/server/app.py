@@ -1,0 +1,229 @@
+"""The MONAI Label app: which tasks there are, and what it does differently from the library's defaults."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from monailabel.config import settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+from monailabel.interfaces.tasks.scoring import ScoringMethod
+from monailabel.interfaces.tasks.strategy import Strategy
+from monailabel.interfaces.tasks.train import TrainTask
+
+from lib.config import STRATEGIES, Config
+from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
+from lib.selection.store import ScoreStore
+from lib.server.cases import image_file, labelled_cases
+from lib.server.datastore import FolderDatastore
+from lib.server.failures import answer_in_sentences
+from lib.server.live import LiveModel
+from lib.server.routes import put_in_place
+from lib.server.scoring import DiceScoring, UncertaintyScoring
+from lib.server.segmentation import SegmentationTask
+from lib.server.strategies import LookUp
+from lib.server.threads import Threaded
+from lib.server.train_stats import TrainStats
+from lib.server.training import TrainingTask
+from lib.studies.labels import LabelMap, label_map
+from lib.training.model_folder import ModelFolder
+
+logger = logging.getLogger(__name__)
+
+UNCERTAINTY = "uncertainty"  # the scoring method behind the strategy of that name
+MODEL = "semiseg"  # the name of the one model and its training in requests
+FOREIGN = ("server_mode",)  # keys of --conf that are MONAI Label's own
+
+
+class SemisegApp(MONAILabelApp):
+    """Serves one folder of studies: segment, train, choose the next study, score."""
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
+        try:
+            self.config = Config.from_conf({key: value for key, value in conf.items() if key not in FOREIGN})
+            label_map(self.config, studies)
+        except ConfigError as error:
+            _refuse_to_start(error)
+        except NotReadyError:
+            pass  # the first label that is submitted will name the classes
+        self.folder = ModelFolder.of(self.config, studies)
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        self.live = LiveModel(self.folder.path / "live.pt", self.config)
+        self.scores = ScoreStore(self.folder.scores)
+        super().__init__(
+            app_dir,
+            studies,
+            dict(conf),
+            name="semiseg",
+            description="Semi-supervised segmentation: learns from labelled and unlabelled studies",
+        )
+        self._auto_update_scoring = False  # the library would score all studies anew at every start and every Next
+
+    # The tasks
+
+    def init_datastore(self) -> Datastore:
+        """A folder of studies; DICOMweb and other servers are the library's affair."""
+        if "://" in self.studies:
+            return super().init_datastore()
+        return FolderDatastore(
+            self.studies,
+            self.config,
+            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        return {MODEL: SegmentationTask(self.live)}
+
+    def init_trainers(self) -> dict[str, TrainTask]:
+        return {MODEL: TrainingTask(self.config, self.studies, self.folder)}
+
+    def init_strategies(self) -> dict[str, Strategy]:
+        names = sorted(STRATEGIES, key=lambda name: name != self.config.strategy)  # clients offer the first one
+        return {name: LookUp(name, self.live, self.scores) for name in names}
+
+    def init_scoring_methods(self) -> dict[str, ScoringMethod]:
+        return {
+            "dice": DiceScoring(self.live, self.folder),
+            UNCERTAINTY: UncertaintyScoring(self.live, self.scores, self.config, TrainStats(self.folder)),
+        }
+
+    # The requests
+
+    def info(self) -> dict[str, Any]:
+        """What clients show: tasks, settings, classes, how far a training is."""
+        self.labels = list(self._labels().names)
+        return super().info()
+
+    def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment a study of the datastore, or a file that was just uploaded.
+
+        Args:
+            request: ``model``, ``image`` (id or uploaded file), the parameters of :class:`SegmentationTask`, and
+                ``save_label`` with ``label_tag`` to keep the result as a label of the study.
+
+        Returns:
+            ``file`` of the result, ``label`` (the stored label's id, else the file), ``tag`` and ``params``.
+
+        Raises:
+            SemisegError: one of its kinds, with the reason.
+        """
+        store = datastore or self.datastore()
+        task = _find(self._infers, "model", request.get("model"))
+        image = image_file(str(request.get("image") or ""), store, self._sessions and self._sessions.store_path)
+        tag = request.get("label_tag", DefaultLabelTag.ORIGINAL.value)
+        file, params = task({**request, "image": image})
+        label = file
+        if request.get("save_label") and request["image"] in store.list_images():
+            if params["content"] != "label":
+                raise ConfigError("An uncertainty map cannot be kept as a label: leave out save_label or uncertainty")
+            named = [{"name": name, "idx": value} for name, value in params["label_names"].items()]
+            info = {"model": MODEL, "params": params, "label_info": named}
+            label = store.save_label(request["image"], file, tag, info)
+        return {"label": label, "tag": tag, "file": file, "params": params}
+
+    def batch_infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Segment many studies; one that cannot be segmented is told as its ``error`` and does not end the batch."""
+
+        def one(single: Mapping[str, Any], store: Datastore) -> dict[str, Any]:
+            try:
+                return self.infer(single, store)
+            except SemisegError as error:
+                logger.warning("Not segmented: %s", error)
+                return {"error": str(error)}
+
+        return self._batch_infer(request, datastore or self.datastore(), one)
+
+    def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """The study to label next, with its ``path``; empty if there is none."""
+        name = request.get("strategy") or self.config.strategy
+        chosen = _find(self._strategies, "strategy", name)(request, self.datastore())
+        return chosen | {"path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
+
+    def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
+        """Run a scoring method."""
+        method = _find(self._scoring_methods, "scoring method", request.get("method"))
+        return method(request, datastore or self.datastore())
+
+    def check_training(self, model: str, request: Mapping[str, Any], waiting: bool) -> None:
+        """Refuse a training that cannot succeed; see :meth:`TrainingTask.check`."""
+        _find(self._trainers, "model", model).check(request, self.datastore(), waiting)
+
+    def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Train, then have the unlabelled studies scored; runs in the training's own process.
+
+        Scoring is a task of its own in the server, because 3D Slicer holds its Train button until this process ends.
+        """
+        try:
+            result = _find(self._trainers, "model", request.get("model"))(request, self.datastore())
+            if result["version"]:
+                self._start_scoring()
+            return result
+        except SemisegError as error:
+            if self._server_mode:
+                raise
+            raise SystemExit(str(error)) from error  # the last line that GET /train/ shows is then the reason
+
+    def model_file(self, model: str, validate: bool = True) -> str | None:
+        """File of the live model, to be downloaded.
+
+        Raises:
+            NotFoundError: no such model.
+            NotReadyError: an upload, which would serve a file that no training has published.
+        """
+        task = _find(self._infers, "model", model)
+        if not validate:
+            raise NotReadyError(
+                "Models are published by trainings and cannot be uploaded; see 'restore' of the command line"
+            )
+        return task.get_path()
+
+    def on_init_complete(self) -> None:
+        """The server is about to answer: put its layers and routes in place."""
+        super().on_init_complete()
+        from monailabel.app import app  # exists by now, and must not be imported earlier
+
+        put_in_place(app)
+        answer_in_sentences(app)
+        app.middleware_stack = Threaded(app.build_middleware_stack())
+
+    # Details
+
+    def _labels(self) -> LabelMap:
+        """The classes of the project, also before they are known."""
+        try:
+            return label_map(self.config, self.studies, labelled_cases(self.datastore()))
+        except NotReadyError:
+            return LabelMap({})
+
+    def _start_scoring(self) -> None:
+        try:
+            started = self.async_scoring(UNCERTAINTY)
+        except requests.RequestException as error:
+            logger.info("No server to score the studies in (%s)", error)
+            started = None
+        if not started:
+            self.scoring({"method": UNCERTAINTY})
+
+    def _download_dcmqi_tools(self) -> None:
+        """The library would download programs from the internet here; nothing of ours needs them."""
+
+
+def _find(tasks: Mapping[str, Any], kind: str, name: Any) -> Any:
+    if name not in tasks:
+        raise NotFoundError(f"There is no {kind} '{name}' on this server; there are: {', '.join(tasks)}")
+    return tasks[name]
+
+
+def _refuse_to_start(error: ConfigError) -> None:
+    """End with the sentence alone: an exception would reach the reader as three pages of uvicorn and starlette."""
+    print(f"\nsemiseg cannot start: {error}\n", file=sys.stderr, flush=True)
+    logging.shutdown()
+    os._exit(2)

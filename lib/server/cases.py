@@ -1,0 +1,61 @@
+"""Studies of a MONAI Label datastore as the cases that training, scoring and selection know."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+
+from lib.errors import NotFoundError
+from lib.studies.cases import Case, values_of
+
+FINAL = DefaultLabelTag.FINAL.value
+
+
+def cases_of(datastore: Datastore) -> list[Case]:
+    """All studies of the datastore; those with a final label carry it, with the meaning its submitter gave."""
+    return [case_of(datastore, study) for study in datastore.list_images()]
+
+
+def labelled_cases(datastore: Datastore) -> list[Case]:
+    """The studies with a final label."""
+    return [case_of(datastore, study) for study in datastore.get_labeled_images()]
+
+
+def case_of(datastore: Datastore, study: str) -> Case:
+    """One study of the datastore, which must be in it."""
+    image = Path(datastore.get_image_uri(study))
+    label = datastore.get_label_by_image_id(study, FINAL)
+    if not label:
+        return Case(study, image)
+    named = values(datastore.get_label_info(label, FINAL))
+    return Case(study, image, Path(datastore.get_label_uri(label, FINAL)), named)
+
+
+def image_file(image: str, datastore: Datastore, sessions: str | None) -> Path:
+    """The file of a study, or of an upload: MONAI Label passes both on as text, and would open any path.
+
+    Args:
+        image: id of a study, or the file that MONAI Label stored an upload in.
+        sessions: the folder where uploads that are kept for a while lie.
+
+    Raises:
+        NotFoundError: neither of them.
+    """
+    known = datastore.get_image_uri(image)
+    if known:
+        return Path(known)
+    file = Path(image).resolve()
+    uploaded = file.parent == Path(tempfile.gettempdir()).resolve()
+    kept = bool(sessions) and Path(str(sessions)).resolve() in file.parents
+    if file.is_file() and (uploaded or kept):
+        return file
+    raise NotFoundError(f"There is no study '{image}' on this server")
+
+
+def values(info: Mapping[str, Any]) -> dict[int, str] | None:
+    """Meaning of a label file's values, from the info its submitter sent with it; None if that says nothing."""
+    return values_of(info.get("label_info"))

@@ -1,0 +1,72 @@
+"""Every failure of a request as a status and ``{"detail": sentence}`` instead of a bare "Internal Server Error"."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from monailabel.interfaces.exception import (
+    ImageNotFoundException,
+    LabelNotFoundException,
+    MONAILabelError,
+    MONAILabelException,
+)
+
+from lib.errors import SemisegError
+
+logger = logging.getLogger(__name__)
+
+
+def answer_in_sentences(app: FastAPI) -> None:
+    """Register the handlers below. The app must build its middleware stack after that."""
+    handlers: dict[type[Exception], Callable] = {
+        SemisegError: _semiseg,
+        MONAILabelException: _monailabel,
+        RequestValidationError: _validation,
+        json.JSONDecodeError: _json,
+        Exception: _bug,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def _semiseg(request: Request, error: SemisegError) -> JSONResponse:
+    return _answer(request, error.status, str(error))
+
+
+async def _monailabel(request: Request, error: MONAILabelException) -> JSONResponse:
+    if isinstance(error, (ImageNotFoundException, LabelNotFoundException)):
+        return _answer(request, 404, error.msg)
+    return _answer(request, 400 if error.error == MONAILabelError.INVALID_INPUT else 500, error.msg)
+
+
+async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Missing or mistyped parameters, and bodies that are no JSON."""
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        return _answer(request, 400, "The body of the request is not JSON")
+    texts = [f"{' '.join(str(part) for part in fault['loc'])}: {fault['msg']}" for fault in faults]
+    return _answer(request, 422, f"The request does not fit: {'; '.join(texts)}")
+
+
+async def _json(request: Request, error: json.JSONDecodeError) -> JSONResponse:
+    """MONAI Label's endpoints read their ``params`` and ``info`` fields with ``json.loads``, unguarded."""
+    return _answer(request, 400, f"A field of the request is not JSON ({error}); it begins with {error.doc[:40]!r}")
+
+
+async def _bug(request: Request, error: Exception) -> JSONResponse:
+    """A fault of ours. Starlette raises the error again after this answer, so the server logs its traceback."""
+    sentence = f"The server failed on this request ({type(error).__name__}: {error}); its log has the traceback"
+    return _answer(request, 500, sentence)
+
+
+def _answer(request: Request, status: int, sentence: str) -> JSONResponse:
+    logger.log(
+        logging.ERROR if status >= 500 else logging.WARNING,
+        "%s %s -> %d: %s", request.method, request.url.path, status, sentence,
+    )  # fmt: skip
+    return JSONResponse({"detail": sentence}, status_code=status)

@@ -1,0 +1,70 @@
+"""The published model as the server holds it: loaded once, and again when another one takes its place."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lib.config import Config
+from lib.errors import NotReadyError, SemisegError
+from lib.inference.segmenter import Segmenter
+
+logger = logging.getLogger(__name__)
+
+
+class LiveModel:
+    """What ``live.pt`` holds. Only one thread at a time predicts with it: two inferences side by side take as long as
+    one after the other, and twice the memory.
+
+    Args:
+        file: where trainings publish; it need not exist yet.
+    """
+
+    def __init__(self, file: Path, config: Config) -> None:
+        self.file, self.config = file, config
+        self._predicting, self._loading = threading.Lock(), threading.Lock()
+        self._stamp: tuple[int, int] | None = None
+        self._segmenter: Segmenter | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether a model was published."""
+        return self.file.is_file()
+
+    @contextmanager
+    def use(self) -> Iterator[Segmenter]:
+        """The newest published model, for the length of the block.
+
+        Raises:
+            NotReadyError: none was published yet.
+            SemisegError: the file is no model.
+        """
+        with self._predicting:
+            yield self._newest()
+
+    def loaded(self) -> Segmenter | None:
+        """The newest published model for a look at its version and classes; None if there is none that can be used.
+
+        Never waits for a prediction.
+        """
+        try:
+            return self._newest() if self.exists else None
+        except SemisegError as error:
+            logger.error("%s", error)
+            return None
+
+    def _newest(self) -> Segmenter:
+        with self._loading:
+            try:
+                status = self.file.stat()
+            except FileNotFoundError:
+                raise NotReadyError("There is no model yet: label a few studies and press Train") from None
+            stamp = (status.st_ino, status.st_mtime_ns)  # publishing moves a new file to the place
+            if self._segmenter is None or stamp != self._stamp:
+                self._segmenter = Segmenter.load(self.file, self.config.device, self.config.overlap)
+                self._stamp = stamp
+                logger.info("Serving model version %s", self._segmenter.version)
+            return self._segmenter

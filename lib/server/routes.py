@@ -1,0 +1,70 @@
+"""Routes that take the place of MONAI Label's own, where its answer leaves a client without a sentence.
+
+The originals start a training without looking at the request, and answer ``{}`` when there is nothing to label.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from monailabel.config import settings
+from monailabel.endpoints import activelearning
+from monailabel.endpoints import train as training
+from monailabel.endpoints.user.auth import RBAC, User
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.utils.app import app_instance
+
+router = APIRouter()
+user_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
+admin_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
+
+
+def put_in_place(app: FastAPI) -> None:
+    """Have these routes answer instead of the originals of the same path and method: the first that fits does."""
+    originals = list(app.router.routes)
+    app.include_router(router, prefix=settings.MONAI_LABEL_API_STR)
+    app.router.routes[:] = [*app.router.routes[len(originals) :], *originals]
+
+
+@router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The study to label next, and why")
+async def next_study(strategy: str, params: dict | None = None, user: User = user_role) -> dict[str, Any]:
+    """Without an ``id`` in the answer there is none left; ``detail`` says so. 3D Slicer then shows its own notice."""
+    found = activelearning.sample(strategy, params, user.username)
+    if found:
+        return found
+    total = app_instance().datastore().status()["total"]
+    return {"detail": f"All {total} studies are labelled" if total else "There are no studies on this server"}
+
+
+@router.post("/train/{model}", tags=["Train"], summary="Train from the labelled and unlabelled studies")
+async def train(
+    model: str, params: dict | None = None, run_sync: bool = False, enqueue: bool = False, user: User = admin_role
+) -> Any:
+    """``params`` are settings as ``--conf`` has them. Refused at once if they or the studies do not allow one."""
+    _check(model, params, enqueue)
+    return training.run_model(model, params, run_sync, enqueue)
+
+
+@router.post("/train/", tags=["Train"], include_in_schema=False)
+async def train_all(params: dict[str, dict] | None = None, run_sync: bool = False, user: User = admin_role) -> Any:
+    """As OHIF asks: settings by the model's name."""
+    answer = {}
+    for model in app_instance().info()["trainers"]:
+        answer[model] = {"result": await train(model, (params or {}).get(model), run_sync, False, user), "detail": None}
+    return answer
+
+
+@router.delete("/train/", tags=["Train"], summary="Stop the training")
+async def stop_training(user: User = admin_role) -> Any:
+    """Also one that an earlier server left behind."""
+    stopped = training.stop()
+    for task in [] if stopped else app_instance()._trainers.values():
+        pid = task.stop_leftover()
+        stopped = {"status": "STOPPED", "details": [f"Stopped process {pid}"]} if pid else stopped
+    return stopped
+
+
+def _check(model: str, params: dict | None, enqueue: bool) -> None:
+    app: MONAILabelApp = app_instance()
+    app.check_training(model, params or {}, enqueue)

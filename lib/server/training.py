@@ -1,0 +1,139 @@
+"""The train task: from the studies on the server to a published model, in a process of its own.
+
+MONAI Label starts ``python -m monailabel.interfaces.utils.app -m train`` for it, which loads the app anew and calls
+:class:`TrainingTask` there. In the server the same class checks requests and tells the clients how far it is.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from monailabel.interfaces.datastore import Datastore
+from monailabel.interfaces.tasks.train import TrainTask
+from monailabel.utils.async_tasks.utils import tasks
+
+from lib.config import Config
+from lib.errors import NotReadyError, SemisegError
+from lib.server.cases import cases_of
+from lib.server.settings import offered, requested
+from lib.server.train_stats import TrainStats
+from lib.studies.cases import Case, find_cases
+from lib.studies.labels import label_map
+from lib.training.model_folder import ModelFolder
+from lib.training.progress import Bar, Progress
+from lib.training.train import Result, train
+
+logger = logging.getLogger(__name__)
+
+UNDER_WAY = "A training of these studies is under way already: wait for its end or stop it"
+
+
+class TrainingTask(TrainTask):
+    """Learns from the labelled studies and all others of the datastore."""
+
+    def __init__(self, config: Config, studies: str, folder: ModelFolder) -> None:
+        super().__init__("Learns from the labelled and the unlabelled studies; publishes the model if it is no worse")
+        self.settings, self.studies, self.folder = config, studies, folder
+        self.file = TrainStats(folder)
+
+    def config(self) -> dict[str, Any]:
+        """What a client may set; see :func:`lib.server.settings.offered`."""
+        return offered(self.settings)
+
+    def running(self) -> bool:
+        """Whether a training of these studies runs or waits for its turn, here or left over by an earlier server."""
+        return any(task["status"] in ("SUBMITTED", "RUNNING") for task in tasks("train")) or self.file.locked()
+
+    def stats(self) -> dict[str, Any]:
+        """How far the training is; see :class:`lib.server.train_stats.TrainStats`."""
+        stats = self.file.read()
+        if not stats or "total_time" in stats or self.running():
+            return stats
+        stats = self.file.read()  # it may have ended, with its last word, in between
+        if "total_time" in stats:
+            return stats
+        return self.file.end("stopped", "The training was stopped, or its process died before it could say why")
+
+    def stop_leftover(self) -> int | None:
+        """End a training that an earlier server left behind, which this one's task list does not know.
+
+        Returns:
+            Its process id; None if there is none.
+        """
+        pid = self.file.read().get("pid", os.getpid())
+        if pid == os.getpid() or not self.file.locked() or not psutil.pid_exists(pid):
+            return None
+        leftover = psutil.Process(pid)
+        for process in [*leftover.children(recursive=True), leftover]:
+            process.kill()
+        leftover.wait(timeout=10)
+        return pid
+
+    def check(self, request: Mapping[str, Any], datastore: Datastore, waiting: bool = False) -> None:
+        """Refuse what cannot be trained, before a process is started for it, and tell the clients it begins.
+
+        Args:
+            waiting: the training may wait until another one has ended.
+
+        Raises:
+            NotReadyError: a training runs already, or no study is labelled.
+            ConfigError: a setting that does not fit.
+        """
+        config = requested(request, self.settings)
+        running = self.running()
+        if running and not waiting:
+            raise NotReadyError(UNDER_WAY)
+        if not datastore.get_labeled_images():
+            raise NotReadyError("No study is labelled yet: label a few and submit them, then train")
+        if not running:
+            self.file.begin(config.method)
+
+    def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
+        """Train to the end.
+
+        Returns:
+            The published ``version`` (null if the live model stays), its ``metric``, the ``reason`` in words and the
+            path of the ``manifest``.
+
+        Raises:
+            SemisegError: why it could not be done; the stats hold the sentence too.
+        """
+        config = requested(request, self.settings)
+        if self.file.locked():
+            raise NotReadyError(UNDER_WAY)  # the stats are the other training's
+        self.file.begin(config.method)
+        try:
+            result = self._train(config, datastore)
+        except BaseException as error:  # however it ends, the clients must not wait for ever
+            self.file.end(
+                "failed", str(error) if isinstance(error, SemisegError) else f"{type(error).__name__}: {error}"
+            )
+            raise
+        self.file.end("done", result.reason, version=result.version, metric=result.metric)
+        logger.info("Training ended: %s", result.reason)
+        answer = {"version": result.version, "metric": result.metric, "reason": result.reason}
+        return answer | {"manifest": str(result.manifest)}
+
+    def _train(self, config: Config, datastore: Datastore) -> Result:
+        cases = [*cases_of(datastore), *_unlisted(self.studies, datastore)]
+        labels = label_map(config, self.studies, cases)
+        bar = Bar()
+
+        def tell(now: Progress) -> None:
+            self.file(now)
+            bar(now)
+
+        return train(cases, labels, config, self.folder, progress=tell)
+
+
+def _unlisted(studies: str, datastore: Datastore) -> list[Case]:
+    """What the datastore leaves out although it has an image's name, so that the manifest says why it is not used."""
+    if not Path(studies).is_dir():
+        return []
+    listed = set(datastore.list_images())
+    return [case for case in find_cases(studies) if case.id not in listed]

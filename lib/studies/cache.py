@@ -1,0 +1,151 @@
+"""Preprocessed volumes on disk, memory-mapped, within a byte budget.
+
+An entry is one folder: ``image.npy`` (float16), ``label.npy`` (uint8), ``places.npz`` (some voxels of each class, for
+foreground patches) and ``geometry.json``. Its name holds what it was made from, so a changed file or plan simply has
+another entry and the old one is evicted in its turn. Reading processes map the files; an entry evicted while mapped
+stays readable to them (POSIX).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lib.errors import StudyError
+from lib.studies.cases import Case
+from lib.studies.labels import LabelMap, read_label
+from lib.studies.preprocess import Geometry, Preprocess
+
+PLACES = 4096  # voxels remembered for each class
+OPEN = 64  # volumes a process keeps mapped; each holds a file descriptor or two
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A preprocessed case: image ``(C, X, Y, Z)`` float16, label ``(X, Y, Z)`` uint8 or None, both memory-mapped;
+    places: class -> ``(n, 3)`` voxels of it."""
+
+    image: np.ndarray
+    label: np.ndarray | None
+    places: dict[int, np.ndarray]
+    geometry: Geometry
+
+
+class VolumeCache:
+    """Preprocesses a case once and evicts the least recently used beyond the budget.
+
+    Args:
+        folder: where the entries lie; shared by trainings, validation and scoring of a project.
+        budget: bytes on disk. One volume is always kept, however large.
+    """
+
+    def __init__(self, folder: Path, preprocess: Preprocess, labels: LabelMap, budget: float) -> None:
+        self.folder, self.preprocess, self.labels, self.budget = folder, preprocess, labels, budget
+        self._open: OrderedDict[str, Volume] = OrderedDict()
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, case: Case) -> Volume:
+        """The preprocessed case, from disk if it is there.
+
+        Raises:
+            StudyError: the image or its label cannot be used.
+        """
+        name = self._name(case)
+        if name not in self._open:
+            entry = self.folder / name
+            volume = _read(entry)
+            if volume is None:
+                self._make(case, entry)
+                volume = _read(entry)
+                if volume is None:
+                    raise StudyError(
+                        case.id, "its preprocessed copy vanished while it was read", "Raise cache_gb or free disk space"
+                    )
+            self._open[name] = volume
+            if len(self._open) > OPEN:
+                self._open.popitem(last=False)
+        self._open.move_to_end(name)
+        return self._open[name]
+
+    def _name(self, case: Case) -> str:
+        """What the entry depends on; a missing file raises the study's error."""
+        try:
+            parts = [self.preprocess.plan.key, str(case.image.resolve()), *_state(case.image)]
+            if case.label:
+                meaning = sorted((case.values or self.labels.values).items())
+                parts += [
+                    str(case.label.resolve()),
+                    *_state(case.label),
+                    json.dumps(meaning),
+                    json.dumps(self.labels.names),
+                ]
+        except OSError as error:
+            raise StudyError(case.id, f"its file is gone ({error})", "Was it moved or deleted?") from error
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+
+    def _make(self, case: Case, entry: Path) -> None:
+        image, geometry = self.preprocess.image(case.image)
+        with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as draft:
+            np.save(f"{draft}/image.npy", image.astype(np.float16))
+            if case.label:
+                label = self.preprocess.label(read_label(case, self.labels, geometry.shape, geometry.affine), geometry)
+                np.save(f"{draft}/label.npy", label)
+                np.savez(f"{draft}/places.npz", **{str(index): places for index, places in _places(label).items()})
+            Path(draft, "geometry.json").write_text(json.dumps(geometry.to_dict()))
+            self._evict(sum(file.stat().st_size for file in Path(draft).iterdir()))
+            try:
+                os.rename(draft, entry)
+            except OSError:  # another process was faster; its copy is the same
+                if not entry.is_dir():
+                    raise
+            else:
+                os.mkdir(draft)  # what TemporaryDirectory will remove
+
+    def _evict(self, coming: int) -> None:
+        entries = sorted(
+            (item.stat().st_mtime, item) for item in self.folder.iterdir() if not item.name.startswith(".")
+        )
+        sizes = {item: sum(file.stat().st_size for file in item.iterdir()) for _, item in entries}
+        total = sum(sizes.values()) + coming
+        for _, item in entries:
+            if total <= self.budget:
+                return
+            shutil.rmtree(item, ignore_errors=True)
+            total -= sizes[item]
+
+
+def _state(path: Path) -> tuple[str, str]:
+    status = path.stat()
+    return str(status.st_size), str(status.st_mtime_ns)
+
+
+def _read(entry: Path) -> Volume | None:
+    """The entry, marked as used; None if it is not (or no longer) there."""
+    try:
+        os.utime(entry)
+        label = np.load(entry / "label.npy", mmap_mode="r") if (entry / "label.npy").exists() else None
+        places = {int(key): value for key, value in np.load(entry / "places.npz").items()} if label is not None else {}
+        geometry = Geometry.from_dict(json.loads((entry / "geometry.json").read_text()))
+        return Volume(np.load(entry / "image.npy", mmap_mode="r"), label, places, geometry)
+    except FileNotFoundError:
+        return None
+
+
+def _places(label: np.ndarray) -> dict[int, np.ndarray]:
+    """Evenly spread voxels of each class that occurs."""
+    found = {}
+    for index in range(1, int(label.max()) + 1):
+        places = np.argwhere(label == index)
+        if len(places):
+            found[index] = places[np.linspace(0, len(places) - 1, min(PLACES, len(places))).astype(int)].astype(
+                np.int32
+            )
+    return found

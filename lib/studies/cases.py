@@ -1,0 +1,93 @@
+"""A case: one study with its image, its label if it has one, and which side of the split it is on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
+TRAINING, VALIDATION, UNLABELLED = "training", "validation", "unlabelled"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A study as training, validation and scoring see it.
+
+    Attributes:
+        id: the file's name without its extension, as MONAI Label has it.
+        image: the image's file.
+        label: the file of its final label, if it has one.
+        values: meaning of the values in that file, where its submitter said so (``label_info``).
+        side: ``training``, ``validation`` or ``unlabelled``.
+    """
+
+    id: str
+    image: Path
+    label: Path | None = None
+    values: Mapping[int, str] | None = None
+    side: str = UNLABELLED
+
+    def on(self, side: str) -> Case:
+        """The same case on another side of the split."""
+        return dataclasses.replace(self, side=side)
+
+
+def study_id(path: Path | str) -> str:
+    """The file's name without its extension (``.nii.gz`` counts as one)."""
+    name = Path(path).name
+    return next((name[: -len(end)] for end in EXTENSIONS if name.endswith(end)), Path(name).stem)
+
+
+def find_cases(studies: Path | str) -> list[Case]:
+    """All studies of a folder: images directly in it, final labels in ``labels/final/`` under the same id.
+
+    What is no readable image (a folder named ``x.nii.gz``, a broken file) is listed too: whoever reads it
+    gets the ``StudyError`` that says why, so that it is reported instead of overlooked.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
+    """
+    folder = Path(studies)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"The studies folder {folder} does not exist")
+    labels = _images(folder / "labels" / "final")
+    infos = _label_infos(folder)
+    return [
+        Case(key, image, labels.get(key), infos.get(key) if key in labels else None)
+        for key, image in _images(folder).items()
+    ]
+
+
+def values_of(label_info: object) -> dict[int, str] | None:
+    """``[{"name": "liver", "idx": 1}, ...]``, as 3D Slicer submits it, as value -> name; None if it says nothing."""
+    items = label_info if isinstance(label_info, list) else []
+    named = {
+        int(item["idx"]): str(item["name"])
+        for item in items
+        if isinstance(item, dict) and {"name", "idx"} <= item.keys()
+    }
+    return named or None
+
+
+def _images(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        return {}
+    found = (
+        path for path in sorted(folder.iterdir()) if path.name.endswith(EXTENSIONS) and not path.name.startswith(".")
+    )
+    return {study_id(path): path for path in found}
+
+
+def _label_infos(folder: Path) -> dict[str, dict[int, str] | None]:
+    """Label infos that clients sent, from MONAI Label's index of the folder; unreadable or absent means none."""
+    try:
+        objects = json.loads((folder / "datastore_v2.json").read_text())["objects"]
+        return {
+            key: values_of(item.get("labels", {}).get("final", {}).get("info", {}).get("label_info"))
+            for key, item in objects.items()
+        }
+    except (OSError, ValueError, KeyError, AttributeError):
+        return {}

@@ -1,0 +1,179 @@
+"""The labelled and the unlabelled stream of patches, each batch a pure function of (seed, step).
+
+So a resumed training sees what an uninterrupted one would have seen, and a training on several processes what one
+process would see with their batches joined: row r of step t is the same patch whoever draws it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from lib.errors import StudyError
+from lib.studies.cache import Volume, VolumeCache
+from lib.studies.cases import Case
+from lib.studies.rotation import Rotation, in_turns
+from lib.studies.views import Pose, apply_appearance, apply_pose, draw_appearance, draw_box, draw_pose, reach
+
+LABELLED, UNLABELLED = 0, 1  # names of the two streams in the seeds
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a batch holds.
+
+    Attributes:
+        patch: voxels. labelled, unlabelled: rows of a batch and process.
+        foreground: share of labelled patches around a labelled voxel.
+        strong_views: strong views of each unlabelled patch beside the weak one.
+    """
+
+    patch: tuple[int, ...]
+    labelled: int
+    unlabelled: int
+    foreground: float
+    strong_views: int
+    seed: int
+
+
+class Patches(Dataset):
+    """Item ``step`` is a whole batch.
+
+    ``image (B, C, X, Y, Z)``, ``label (B, 1, X, Y, Z)`` int64; and of the unlabelled stream, if there is one,
+    ``weak (U, C, X, Y, Z)``, ``strong (V, U, C, X, Y, Z)``, ``mix (U, 1, X, Y, Z)`` bool; ``ids`` and
+    ``unlabelled_ids`` name the cases, ``skipped`` those that could not be read (study -> sentence).
+    """
+
+    def __init__(
+        self,
+        cache: VolumeCache,
+        labelled: Sequence[Case],
+        unlabelled: Rotation | None,
+        recipe: Recipe,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.cache, self.labelled, self.unlabelled, self.recipe = cache, list(labelled), unlabelled, recipe
+        self.rank, self.world = rank, world
+        self.broken: dict[str, str] = {}
+
+    def __getitem__(self, step: int) -> Batch:
+        rows = [self._labelled(step, self.rank * self.recipe.labelled + row) for row in range(self.recipe.labelled)]
+        batch: Batch = {
+            "image": torch.stack([row[0] for row in rows]),
+            "label": torch.stack([row[1] for row in rows]),
+            "ids": [row[2] for row in rows],
+        }
+        if self.unlabelled is None or not self.recipe.strong_views:
+            return batch
+        views = [
+            self._unlabelled(step, self.rank * self.recipe.unlabelled + row) for row in range(self.recipe.unlabelled)
+        ]
+        weak, strong, ids = zip(*views, strict=True)
+        pairs = range(
+            self.rank * self.recipe.unlabelled // 2,
+            self.rank * self.recipe.unlabelled // 2 + (self.recipe.unlabelled + 1) // 2,
+        )
+        boxes = [draw_box(self._rng(UNLABELLED, step, 2**20 + pair), self.recipe.patch) for pair in pairs]
+        mix = torch.stack([boxes[row // 2] for row in range(self.recipe.unlabelled)])
+        return batch | {
+            "weak": torch.stack(weak),
+            "strong": torch.stack(strong, dim=1),
+            "mix": mix,
+            "unlabelled_ids": list(ids),
+            "skipped": self.broken,
+        }
+
+    def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
+        """The batches of the steps from ``start`` up to ``stop``, prepared ahead by so many processes."""
+        options: dict[str, Any] = {"prefetch_factor": 4, "multiprocessing_context": "fork"} if workers else {}
+        return iter(
+            DataLoader(
+                self,
+                batch_size=None,
+                sampler=range(start, stop),
+                num_workers=workers,
+                worker_init_fn=_one_thread,
+                **options,
+            )
+        )
+
+    def _rng(self, stream: int, step: int, row: int) -> np.random.Generator:
+        return np.random.default_rng((self.recipe.seed, stream, step, row))
+
+    def _labelled(self, step: int, row: int) -> tuple[Tensor, Tensor, str]:
+        rng = self._rng(LABELLED, step, row)
+        place = in_turns(step * self.recipe.labelled * self.world + row, len(self.labelled), self.recipe.seed)
+        case = self.labelled[place]
+        volume = self.cache.get(case)
+        pose = draw_pose(rng, volume.geometry.spacing)
+        centre = _centre(rng, volume, self.recipe.patch, self.recipe.foreground)
+        image, label = _cut(volume, centre, pose, self.recipe.patch)
+        assert label is not None  # the cache read it with the case
+        return apply_appearance(image, draw_appearance(rng)), label.long(), case.id
+
+    def _unlabelled(self, step: int, row: int) -> tuple[Tensor, Tensor, str]:
+        assert self.unlabelled is not None
+        rng = self._rng(UNLABELLED, step, row)
+        window = self.unlabelled.window(step)
+        place = in_turns(step * self.recipe.unlabelled * self.world + row, len(window), self.recipe.seed)
+        case, volume = self._first_readable(window[place:] + window[:place])
+        pose = draw_pose(rng, volume.geometry.spacing)
+        weak, _ = _cut(volume, _centre(rng, volume, self.recipe.patch, 0.0), pose, self.recipe.patch)
+        strong = [apply_appearance(weak, draw_appearance(rng)) for _ in range(self.recipe.strong_views)]
+        return weak, torch.stack(strong), case.id
+
+    def _first_readable(self, cases: Sequence[Case]) -> tuple[Case, Volume]:
+        """An unlabelled study that breaks during a training gives its turn to the next one."""
+        for case in (case for case in cases if case.id not in self.broken):
+            try:
+                return case, self.cache.get(case)
+            except StudyError as error:
+                self.broken[case.id] = str(error)
+        raise StudyError(
+            cases[0].id, "neither it nor any other unlabelled study at hand can be read", "Are the studies still there?"
+        )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _centre(rng: np.random.Generator, volume: Volume, patch: tuple[int, ...], foreground: float) -> np.ndarray:
+    """The patch's first voxel, so that it lies inside the volume where that is possible."""
+    shape = np.array(volume.image.shape[1:])
+    room = shape - patch
+    start = rng.integers(0, np.maximum(room, 0) + 1)
+    if rng.random() < foreground and volume.places:
+        places = volume.places[int(rng.choice(sorted(volume.places)))]
+        within = rng.uniform(0.25, 0.75, 3) * patch  # where in the patch the labelled voxel comes to lie
+        start = np.clip(places[rng.integers(len(places))] - within.astype(int), 0, np.maximum(room, 0))
+    return np.where(room < 0, -((-room) // 2), start)
+
+
+def _cut(volume: Volume, start: np.ndarray, pose: Pose, patch: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+    """Image ``(C, X, Y, Z)`` and label ``(1, X, Y, Z)`` of a patch; beyond the volume its edge goes on."""
+    size = np.array(reach(pose, patch))
+    first = start - (size - patch) // 2
+    image = apply_pose(torch.from_numpy(_block(volume.image, first, size).astype(np.float32)), pose, patch, "bilinear")
+    if volume.label is None:
+        return image, None
+    label = torch.from_numpy(_block(volume.label[None], first, size).astype(np.float32))
+    return image, apply_pose(label, pose, patch, "nearest")
+
+
+def _block(array: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:
+    shape = np.array(array.shape[1:])
+    low, high = np.clip(first, 0, shape - 1), np.clip(first + size, 1, shape)
+    inside = array[(slice(None), *(slice(a, b) for a, b in zip(low, high, strict=True)))]
+    before, after = low - first, first + size - high
+    if not before.any() and not after.any():
+        return inside
+    return np.pad(inside, [(0, 0), *zip(np.maximum(before, 0), np.maximum(after, 0), strict=True)], mode="edge")

@@ -1,0 +1,139 @@
+"""The one deterministic pipeline from a file to what a network sees, and its exact inverse.
+
+load -> nearest RAS -> resample to the plan's spacing -> normalise. Resampling maps the volume's outer edges onto
+each other (voxels are boxes, not points), so going there and back keeps shape and position exactly.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from lib.errors import StudyError
+from lib.studies.cases import study_id
+from lib.studies.orientation import from_ras, to_ras
+from lib.studies.plan import Plan
+from lib.studies.reading import read_volume
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """All it takes to go back to the image's own grid.
+
+    Attributes:
+        shape: of the file's array. affine: its 4x4 voxel-to-RAS matrix, mm.
+        turn: the orientation change of ``to_ras``. size: shape after resampling, in RAS.
+        spacing: mm of the preprocessed voxels. notes: what was mended in the image, in words.
+    """
+
+    shape: tuple[int, ...]
+    affine: np.ndarray
+    turn: np.ndarray
+    size: tuple[int, ...]
+    spacing: tuple[float, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return dataclasses.asdict(self) | {"affine": self.affine.tolist(), "turn": self.turn.tolist()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Geometry:
+        """The inverse of :meth:`to_dict`."""
+        plain = {key: tuple(values[key]) for key in ("shape", "size", "spacing", "notes")}
+        return cls(affine=np.array(values["affine"]), turn=np.array(values["turn"]), **plain)
+
+
+class Preprocess:
+    """The pipeline of one plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def image(self, path: Path | str) -> tuple[np.ndarray, Geometry]:
+        """A file as float32 ``(C, X, Y, Z)`` in RAS at the plan's spacing, normalised, and its geometry.
+
+        Raises:
+            StudyError: unreadable, or without one finite voxel.
+        """
+        array, affine = read_volume(path)
+        volume, spacing, turn = to_ras(array.astype(np.float32), affine)
+        volume, notes = _finite(volume, study_id(path))
+        size = tuple(
+            int(max(1, round(n * own / new)))
+            for n, own, new in zip(volume.shape, spacing, self.plan.spacing, strict=True)
+        )
+        resampled = resize(torch.from_numpy(np.ascontiguousarray(volume))[None], size)
+        edges = tuple(float(n * own / new) for n, own, new in zip(volume.shape, spacing, size, strict=True))
+        return self._normalise(resampled.numpy()), Geometry(array.shape, affine, turn, size, edges, notes)
+
+    def label(self, classes: np.ndarray, geometry: Geometry) -> np.ndarray:
+        """Class indices on the image's own grid as uint8 ``(X, Y, Z)`` on the preprocessed one.
+
+        Each class is resampled as a mask and the strongest wins, which keeps thin structures better than the
+        nearest voxel does.
+        """
+        turned = np.ascontiguousarray(to_ras(classes, geometry.affine)[0])
+        if turned.shape == geometry.size:
+            return turned
+        masks = torch.stack([torch.from_numpy(turned == index) for index in range(int(turned.max()) + 1)]).float()
+        return resize(masks, geometry.size).argmax(0).numpy().astype(np.uint8)
+
+    def restore(self, volume: Tensor, geometry: Geometry) -> Tensor:
+        """Float ``(K, X, Y, Z)`` on the preprocessed grid as ``(K, *the image's own shape)``."""
+        turned = tuple(int(n) for n in _turned_shape(geometry))
+        own = resize(volume.float().cpu(), turned)
+        return torch.stack(
+            [torch.from_numpy(np.ascontiguousarray(from_ras(channel.numpy(), geometry.turn))) for channel in own]
+        )
+
+    def _normalise(self, volume: np.ndarray) -> np.ndarray:
+        if self.plan.modality == "ct":
+            low, high, mean, sd = self.plan.window
+            return (np.clip(volume, low, high) - mean) / sd
+        body = volume[volume > volume.min()]  # an even background says nothing about the contrast
+        if not body.size:
+            return np.zeros_like(volume)
+        low, high = np.percentile(body, (0.5, 99.5))
+        return (np.clip(volume, low, high) - body.mean()) / max(body.std(), 1e-6)
+
+
+def resize(volume: Tensor, size: tuple[int, ...]) -> Tensor:
+    """Float ``(K, X, Y, Z)`` with another shape over the same extent; averages where it shrinks by 2 or more."""
+    if tuple(volume.shape[1:]) == tuple(size):
+        return volume
+    shrink = [old // new for old, new in zip(volume.shape[1:], size, strict=True)]
+    if max(shrink) >= 2:  # plain interpolation would skip voxels
+        between = tuple(
+            new if factor >= 2 else old for old, new, factor in zip(volume.shape[1:], size, shrink, strict=True)
+        )
+        volume = torch.nn.functional.adaptive_avg_pool3d(volume, between)  # type: ignore[arg-type]
+    return interpolate(volume[None], size=size, mode="trilinear", align_corners=False)[0]
+
+
+def _turned_shape(geometry: Geometry) -> np.ndarray:
+    shape = np.empty(3, dtype=int)
+    shape[geometry.turn[:, 0].astype(int)] = geometry.shape
+    return shape
+
+
+def _finite(volume: np.ndarray, study: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Voxels that are no number take the darkest value of the rest."""
+    bad = ~np.isfinite(volume)
+    if not bad.any():
+        return volume, ()
+    if bad.all():
+        raise StudyError(study, "not one voxel of its image is a finite number", "Export it again")
+    note = f"{int(bad.sum())} voxels were no finite numbers and took the darkest value"
+    log.warning("Study '%s': %s", study, note)
+    return np.where(bad, volume[~bad].min(), volume), (note,)

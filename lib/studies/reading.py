@@ -1,0 +1,59 @@
+"""Reading one volume from disk, with every way in which a file can be bad said in one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from monai.transforms import LoadImage
+
+from lib.errors import StudyError
+from lib.studies.cases import study_id
+
+
+def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """A volume as it lies on disk.
+
+    Returns:
+        Array ``(X, Y, Z)`` in the file's own order and value type, and its 4x4 affine from voxels to mm in RAS.
+
+    Raises:
+        StudyError: no file, a folder, unreadable, truncated, not 3D, or without a usable geometry.
+    """
+    path, study = Path(path), study_id(path)
+    if path.is_dir():
+        raise StudyError(study, f"{path.name} is a folder, not an image file", "Remove it from the studies")
+    if not path.is_file():
+        raise StudyError(study, f"the file {path.name} does not exist", "Was it moved or deleted?")
+    reader = "ITKReader" if path.suffix == ".nrrd" else "NibabelReader"
+    try:
+        loaded = LoadImage(reader=reader, image_only=True, dtype=None)(path)
+        array, affine = np.asarray(loaded), np.asarray(loaded.affine, dtype=np.float64)
+    except Exception as error:  # a reader's way to fail on a broken file is its own affair
+        cause = str(error.__cause__ or error).strip().splitlines()[-1:] or [type(error).__name__]
+        raise StudyError(
+            study, f"{path.name} cannot be read ({cause[0][:160]})", "Replace the file; it may be truncated"
+        ) from error
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise StudyError(
+            study, f"{path.name} has {array.ndim} dimensions {array.shape}, a volume has 3", "Store one volume a file"
+        )
+    if (
+        0 in array.shape
+        or affine.shape != (4, 4)
+        or not np.isfinite(affine).all()
+        or abs(np.linalg.det(affine[:3, :3])) < 1e-9
+    ):
+        raise StudyError(
+            study,
+            f"{path.name} has no usable geometry (shape {array.shape})",
+            "Export it again with its spacing and orientation",
+        )
+    return array, affine
+
+
+def voxel_spacing(affine: np.ndarray) -> np.ndarray:
+    """Edge lengths of a voxel in mm, in the order of the array's axes."""
+    return np.linalg.norm(affine[:3, :3], axis=0)

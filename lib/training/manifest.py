@@ -1,0 +1,40 @@
+"""The record that lies beside each training: what went in, how it went, what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "monailabel")
+
+
+class Manifest:
+    """A JSON file that is whole at every moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "manifest.json"
+        self.values: dict[str, Any] = json.loads(self.file.read_text()) if self.file.is_file() else {}
+
+    def update(self, **values: Any) -> None:
+        """Add or change entries and write the file."""
+        self.values |= values
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        draft = self.file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(self.values, indent=1, default=str))
+        os.replace(draft, self.file)
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for whoever wants to repeat the run."""
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }

@@ -1,0 +1,122 @@
+"""From the cases of a project to what a training reads: usable cases, plan, cache, patches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lib.config import Config
+from lib.errors import NotReadyError, StudyError
+from lib.studies.cache import VolumeCache
+from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case
+from lib.studies.labels import LabelMap
+from lib.studies.patches import Patches, Recipe
+from lib.studies.plan import Plan, make_plan
+from lib.studies.preprocess import Preprocess
+from lib.studies.rotation import Rotation
+from lib.training.distribution import agreed
+from lib.training.model_folder import ModelFolder
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Studies:
+    """What a training works on.
+
+    Attributes:
+        training, validation, unlabelled: the usable cases of each side.
+        skipped: study -> the sentence that says why it is not used.
+        voxels: study -> class name -> voxels of its label, of the labelled cases.
+    """
+
+    cache: VolumeCache
+    training: list[Case]
+    validation: list[Case]
+    unlabelled: list[Case]
+    skipped: dict[str, str]
+    voxels: dict[str, dict[str, int]]
+
+    def patches(self, config: Config, strong_views: int, steps: int, rank: int, world: int) -> Patches:
+        """The stream of patches for a training of so many steps."""
+        rotation = (
+            Rotation(self.unlabelled, self._capacity(), steps, config.seed)
+            if self.unlabelled and strong_views
+            else None
+        )
+        recipe = Recipe(
+            self.cache.preprocess.plan.patch,
+            config.batch_labelled,
+            config.batch_unlabelled,
+            config.foreground,
+            strong_views,
+            config.seed,
+        )
+        return Patches(self.cache, self.training, rotation, recipe, rank, world)
+
+    def _capacity(self) -> int:
+        """Unlabelled studies that fit the cache beside the labelled ones, by the size of those already in it."""
+        sizes = [volume.image.nbytes * 1.5 for volume in (self.cache.get(case) for case in self.training)]
+        room = self.cache.budget - sum(sizes) - max(sizes) * len(self.validation)
+        return int(room / (1.2 * np.mean(sizes)))
+
+
+def prepare(
+    cases: Sequence[Case],
+    labels: LabelMap,
+    config: Config,
+    folder: ModelFolder,
+    plan: Plan | None,
+    device: str,
+    progress: Callable[[], None],
+) -> Studies:
+    """Check and preprocess the cases. A study that cannot be used is skipped and named.
+
+    Labelled studies are preprocessed now, unlabelled ones when their turn comes; of these the file is only looked at.
+
+    Args:
+        plan: of the model that is trained on; None: one is made from the studies.
+        progress: called after each study.
+
+    Raises:
+        NotReadyError: there is no usable labelled study.
+    """
+    sided = folder.split.assign(cases, config.validation)
+    if not any(case.label for case in sided):
+        raise NotReadyError("No study is labelled yet; submit at least one label, then train")
+    plan = plan or make_plan([case for case in sided if case.side != VALIDATION], labels, config, device)
+    cache = VolumeCache(folder.cache, Preprocess(plan), labels, config.cache_gb * 1e9)
+    usable: dict[str, list[Case]] = {TRAINING: [], VALIDATION: [], UNLABELLED: []}
+    skipped: dict[str, str] = {}
+    voxels: dict[str, dict[str, int]] = {}
+    for case in sided:
+        try:
+            if case.label:
+                voxels[case.id] = _count(cache.get(case).label, labels)
+            elif config.method != "supervised":
+                _look(case)
+            usable[case.side].append(case)
+        except StudyError as error:
+            log.warning("Skipped. %s", error)
+            skipped[case.id] = str(error)
+        progress()
+    if not usable[TRAINING]:
+        reasons = " ".join(list(skipped.values())[:3]) or "All are on the validation side."
+        raise NotReadyError(f"None of the {len(voxels) + len(skipped)} labelled studies can be trained on. {reasons}")
+    agreed(0.0)  # under torchrun all wait until the first has prepared
+    return Studies(cache, usable[TRAINING], usable[VALIDATION], usable[UNLABELLED], skipped, voxels)
+
+
+def _look(case: Case) -> None:
+    """A cheap test that the file may hold a volume; its voxels are read when its turn comes."""
+    if not case.image.is_file():
+        raise StudyError(case.id, f"{case.image.name} is a folder or is gone", "Remove it from the studies")
+
+
+def _count(label: Any, labels: LabelMap) -> dict[str, int]:
+    counts = np.bincount(np.asarray(label).ravel(), minlength=len(labels.names) + 1)
+    return {name: int(counts[index]) for index, name in enumerate(labels.names, 1)}

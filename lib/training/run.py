@@ -1,0 +1,164 @@
+"""One run of the loop with all that hangs on it: validation, checkpoints, curves, progress, and its ways to end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ignite.distributed as idist
+import torch
+from ignite.engine import Engine, Events
+from ignite.handlers import Checkpoint, DiskSaver
+from torch import Tensor
+
+from lib.config import Config
+from lib.training.distribution import any_process, first
+from lib.training.loop import Loop
+from lib.training.progress import Listener, Progress
+from lib.training.tracking import attach_curves
+from lib.training.validation import CaseDice, mean_dice
+
+OVERTIME = 1.3  # of the minutes: a training whose machine became slower ends here, on the weights it has
+
+
+@dataclass
+class History:
+    """The validations of a run; saved with its checkpoints.
+
+    Attributes:
+        metrics: step -> mean Dice. best: the highest. cases: the Dice of each study then. weights: those that gave it.
+        seconds: of training so far, over all resumptions.
+    """
+
+    metrics: dict[int, float] = field(default_factory=dict)
+    best: float | None = None
+    cases: CaseDice = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint."""
+        return dict(vars(self))
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        vars(self).update(state)
+
+    def add(self, step: int, found: CaseDice, method: torch.nn.Module) -> None:
+        """Take in a validation; a tie goes to the later weights."""
+        self.metrics[step] = mean_dice(found)
+        if self.best is None or self.metrics[step] >= self.best:
+            self.best, self.cases = self.metrics[step], found
+            self.weights = {key: value.detach().cpu().clone() for key, value in method.state_dict().items()}
+
+    def stale(self, patience: int) -> bool:
+        """No better validation for so many of them."""
+        late = list(self.metrics.values())[-patience:] if patience else []
+        return bool(late) and len(self.metrics) > patience and max(late) < (self.best or 0.0)
+
+
+class Run:
+    """A loop that validates, saves, tells and ends.
+
+    Args:
+        folder: of this run. validator: Dice of each validation case with these weights; None: there are none.
+        listener: told at every step. should_stop: asked at every step; true ends the run with its state saved.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        config: Config,
+        folder: Path,
+        validator: Callable[[torch.nn.Module], CaseDice] | None,
+        listener: Listener,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.loop, self.config, self.folder = loop, config, folder
+        self.validator, self.listener, self.should_stop = validator, listener, should_stop
+        self.history = History()
+        self.ended = "finished"
+        self.engine = loop.engine()
+        self.objects = {**loop.state(), "history": self.history, "engine": self.engine}
+        self.start = time.monotonic()
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from this checkpoint, as if nothing had happened."""
+        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        Checkpoint.load_objects(self.objects, saved)
+        self.start -= self.history.seconds
+
+    def __call__(self) -> History:
+        """Run to the end; ``ended`` then says ``finished``, ``stopped``, ``converged`` or ``out of time``."""
+        every = max(1, self.loop.steps // self.config.validations)
+        completed = Events.ITERATION_COMPLETED
+        self.engine.add_event_handler(completed, self._tell)
+        if self.validator and first():
+            self.engine.add_event_handler(
+                completed(event_filter=lambda _, step: step % every == 0 or step == self.loop.steps), self._validate
+            )
+        self.engine.add_event_handler(completed, self._end_early)
+        if first():
+            self.engine.add_event_handler(completed(every=self.config.checkpoint_every), self._checkpoint())
+            self.log_values = attach_curves(self.engine, self.folder, self.config)
+        try:
+            self.engine.run(epoch_length=self.loop.steps, max_epochs=1)
+        finally:
+            self.history.seconds = time.monotonic() - self.start
+            self.loop.close()
+        if self.ended == "stopped" and first():
+            self._checkpoint()(self.engine)
+        return self.history
+
+    def _checkpoint(self) -> Checkpoint:
+        # two are kept, because Ignite removes the oldest before it writes the next
+        saver = DiskSaver(str(self.folder), require_empty=False)
+        return Checkpoint(self.objects, saver, n_saved=2, global_step_transform=lambda *_: self.engine.state.iteration)
+
+    def _tell(self, engine: Engine) -> None:
+        self.history.seconds = time.monotonic() - self.start
+        values = {name: value for name, value in engine.state.output.items() if name != "learning_rate"}  # type: ignore[union-attr]
+        latest = list(self.history.metrics.values())[-1:]
+        self.listener(
+            Progress(
+                "training",
+                engine.state.iteration,
+                self.loop.steps,
+                values,
+                latest[0] if latest else None,
+                self.history.best,
+                self.history.seconds,
+            )
+        )
+
+    def _validate(self, engine: Engine) -> None:
+        assert self.validator is not None
+        step = engine.state.iteration
+        found = self.validator(self.loop.smoothed)
+        self.history.add(step, found, self.loop.smoothed)
+        self.log_values(
+            {"validation/dice": self.history.metrics[step]}
+            | {f"validation/{study}": sum(each.values()) / len(each) for study, each in found.items()},
+            step,
+        )
+
+    def _end_early(self, engine: Engine) -> None:
+        reasons = {
+            "stopped": self.should_stop(),
+            "converged": self.history.stale(self.config.patience),
+            "out of time": not (self.config.iterations or self.config.epochs)
+            and self.history.seconds > OVERTIME * 60 * self.config.minutes,
+        }
+        found = next((name for name, true in reasons.items() if true), "")
+        if any_process(bool(found)) if idist.get_world_size() > 1 else found:
+            self.ended = found or "stopped"
+            engine.terminate()
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a run, if it has one."""
+    found = sorted(folder.glob("checkpoint_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
+    return found[-1] if found else None
