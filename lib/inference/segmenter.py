@@ -21,7 +21,7 @@ from lib.inference.uncertainty import voxel_uncertainty
 from lib.methods.base import Method
 from lib.studies.labels import LabelMap
 from lib.studies.plan import Plan
-from lib.studies.preprocess import Geometry, Preprocess
+from lib.studies.preprocess import Geometry, Preprocess, strongest
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK's world has its first two axes the other way round
 
@@ -142,8 +142,8 @@ class Segmenter:
 
     def label(self, probabilities: Tensor, geometry: Geometry) -> np.ndarray:
         """The most probable class by the mean of the branches: uint8, image's own grid, label map's values."""
-        mean = self.preprocess.restore(probabilities.mean(0), geometry)
-        return self.labels.to_values(mean.argmax(0).numpy())
+        maps = (self.preprocess.restore(mean[None], geometry)[0] for mean in probabilities.mean(0))
+        return self.labels.to_values(strongest(maps))
 
     def _branches_as_channels(self, windows: Tensor) -> Tensor:
         return self.method.predict(place(windows, self.device)).movedim(0, 1).flatten(1, 2)

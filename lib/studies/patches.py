@@ -19,7 +19,7 @@ from lib.errors import StudyError
 from lib.studies.cache import Volume, VolumeCache
 from lib.studies.cases import Case
 from lib.studies.rotation import Rotation, in_turns
-from lib.studies.views import Pose, apply_appearance, apply_pose, draw_appearance, draw_box, draw_pose, reach
+from lib.studies.views import Pose, apply_appearance, apply_pose, draw_appearance, draw_box, draw_pose, pose_grid, reach
 
 LABELLED, UNLABELLED = 0, 1  # names of the two streams in the seeds
 Batch = dict[str, Any]
@@ -162,11 +162,12 @@ def _cut(volume: Volume, start: np.ndarray, pose: Pose, patch: tuple[int, ...]) 
     """Image ``(C, X, Y, Z)`` and label ``(1, X, Y, Z)`` of a patch; beyond the volume its edge goes on."""
     size = np.array(reach(pose, patch))
     first = start - (size - patch) // 2
-    image = apply_pose(torch.from_numpy(_block(volume.image, first, size).astype(np.float32)), pose, patch, "bilinear")
+    grid = pose_grid(pose, tuple(size), patch)
+    image = apply_pose(torch.from_numpy(_block(volume.image, first, size).astype(np.float32)), grid, patch, "bilinear")
     if volume.label is None:
         return image, None
     label = torch.from_numpy(_block(volume.label[None], first, size).astype(np.float32))
-    return image, apply_pose(label, pose, patch, "nearest")
+    return image, apply_pose(label, grid, patch, "nearest")
 
 
 def _block(array: np.ndarray, first: np.ndarray, size: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ class Preprocess:
         turned = np.ascontiguousarray(to_ras(classes, geometry.affine)[0])
         if turned.shape == geometry.size:
             return turned
-        masks = torch.stack([torch.from_numpy(turned == index) for index in range(int(turned.max()) + 1)]).float()
-        return resize(masks, geometry.size).argmax(0).numpy().astype(np.uint8)
+        masks = (torch.from_numpy(turned == index)[None].float() for index in range(int(turned.max()) + 1))
+        return strongest(resize(mask, geometry.size)[0] for mask in masks)
 
     def restore(self, volume: Tensor, geometry: Geometry) -> Tensor:
         """Float ``(K, X, Y, Z)`` on the preprocessed grid as ``(K, *the image's own shape)``."""
@@ -119,6 +120,20 @@ def resize(volume: Tensor, size: tuple[int, ...]) -> Tensor:
         )
         volume = torch.nn.functional.adaptive_avg_pool3d(volume, between)  # type: ignore[arg-type]
     return interpolate(volume[None], size=size, mode="trilinear", align_corners=False)[0]
+
+
+def strongest(maps: Iterable[Tensor]) -> np.ndarray:
+    """The index of the map that is highest at each voxel, uint8 ``(X, Y, Z)``; the first one wins a tie.
+
+    Takes the maps one by one, so that ten classes of a large volume are never in memory together.
+    """
+    waiting = iter(maps)
+    best = next(waiting)
+    index = torch.zeros(best.shape, dtype=torch.uint8)
+    for number, values in enumerate(waiting, 1):
+        index[values > best] = number
+        best = torch.maximum(best, values)
+    return index.numpy()
 
 
 def _turned_shape(geometry: Geometry) -> np.ndarray:

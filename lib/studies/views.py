@@ -15,7 +15,7 @@ import torch
 from monai.networks.layers import GaussianFilter
 from scipy.spatial.transform import Rotation
 from torch import Tensor
-from torch.nn.functional import grid_sample
+from torch.nn.functional import affine_grid, grid_sample
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,31 @@ def mix_pairs(values: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, values[order], values)
 
 
-def apply_pose(block: Tensor, pose: Pose, size: tuple[int, ...], mode: str) -> Tensor:
-    """A patch of this size around the centre of ``block`` (``(K, X, Y, Z)``), turned and scaled.
+def pose_grid(pose: Pose, block: tuple[int, ...], size: tuple[int, ...]) -> Tensor | None:
+    """Where a patch of this size takes its values from in a block of that shape, for :func:`apply_pose`.
 
-    Args:
-        mode: ``bilinear`` for images, ``nearest`` for labels.
+    Returns:
+        ``(1, *size, 3)`` as ``grid_sample`` counts: axes backwards, -1 and 1 at the outer edges of the block. None
+        for a patch that lies straight. Made once, used for the image and its label.
     """
     if pose.matrix is None:
+        return None
+    unit = np.diag(2 / np.array(block)) @ pose.matrix @ np.diag(np.array(size) / 2)
+    theta = torch.zeros(1, 3, 4)
+    theta[0, :, :3] = torch.from_numpy(unit[::-1, ::-1].copy())
+    return affine_grid(theta, [1, 1, *size], align_corners=False)
+
+
+def apply_pose(block: Tensor, grid: Tensor | None, size: tuple[int, ...], mode: str) -> Tensor:
+    """A patch ``(K, *size)`` around the centre of ``block (K, X, Y, Z)``.
+
+    Args:
+        grid: of :func:`pose_grid`; None cuts the patch out as it lies.
+        mode: ``bilinear`` for images, ``nearest`` for labels.
+    """
+    if grid is None:
         starts = [(n - edge) // 2 for n, edge in zip(block.shape[1:], size, strict=True)]
         return block[(slice(None), *(slice(start, start + edge) for start, edge in zip(starts, size, strict=True)))]
-    # grid_sample counts axes backwards (Z, Y, X) and in half extents: -1 and 1 are the outer edges of the block
-    half_patch, half_block = np.array(size) / 2, np.array(block.shape[1:]) / 2
-    unit = np.diag(1 / half_block) @ pose.matrix @ np.diag(half_patch)
-    theta = torch.zeros(1, 3, 4, dtype=torch.float32)
-    theta[0, :, :3] = torch.from_numpy(unit[::-1, ::-1].copy())
-    grid = torch.nn.functional.affine_grid(theta, [1, 1, *size], align_corners=False)
     return grid_sample(block[None], grid, mode=mode, padding_mode="border", align_corners=False)[0]
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from lib.config import Config
 from lib.errors import NotFoundError, NotReadyError
@@ -71,13 +72,10 @@ class ModelFolder:
             return
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / f"{task}.lock").open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(file):
                 file.seek(0)
-                raise NotReadyError(
-                    f"A {task} of this project is under way already ({file.read().strip()}); stop it or wait"
-                ) from None
+                holder = file.read().strip()
+                raise NotReadyError(f"A {task} of this project is under way already ({holder}); stop it or wait")
             file.truncate(0)
             file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
             file.flush()
@@ -126,3 +124,14 @@ class ModelFolder:
         with draft.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(draft, self.path / "live.pt")
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try for a second: whoever only asks whether the lock is taken holds it for an instant."""
+    for _ in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.1)
+    return False
