@@ -18,13 +18,15 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.sets import DataSet, data_folder, load_set, write_figures
 from lib.config import METHODS, Config
 from lib.inference.evaluation import evaluate, summary
-from lib.inference.segmenter import Segmenter
+from lib.inference.segmenter import Segmentation, Segmenter
+from lib.studies.cases import Case
 from lib.training.model_folder import ModelFolder
 from lib.training.progress import Bar
 from lib.training.train import train
@@ -84,16 +86,26 @@ def run(args: argparse.Namespace, method: str, seed: int) -> None:
     result_file(args, method, seed).write_text(json.dumps(values, indent=1))
 
 
-def judge(folder: ModelFolder, data: DataSet, judged: list) -> dict:
-    """Dice and HD95 of the published model on the kept cases, on their own grid."""
+def judge(folder: ModelFolder, data: DataSet, judged: list[Case]) -> dict[str, Any]:
+    """Dice and HD95 of the published model on the kept cases, on their own grid: as it is served, with the mean of its
+    networks, and with the first network alone, because two networks are more than the one they are compared with."""
     live = folder.live
     assert live is not None
-    evaluations, skipped = evaluate(Segmenter.load(live), judged, data.labels)
+    segmenter = Segmenter.load(live)
+
+    def first_network(image: Path) -> Segmentation:
+        volume, geometry = segmenter.preprocess.image(image)
+        label = segmenter.label(segmenter.infer(volume)[:1], geometry)
+        return Segmentation(label, None, geometry.affine, {}, segmenter.version)
+
+    evaluations, skipped = evaluate(segmenter, judged, data.labels)
+    alone, _ = evaluate(first_network, judged, data.labels)
     assert not skipped, skipped
     means = summary(evaluations)
     return {
         "dice": means["dice"]["mean"],
         "hd95": means["hd95"]["mean"],
+        "dice_one_network": summary(alone)["dice"]["mean"],
         "cases": [each.to_dict() for each in evaluations],
     }
 
@@ -109,17 +121,18 @@ def report(args: argparse.Namespace) -> None:
     figures: dict[str, float] = {}
     day = time.strftime("%Y-%m-%d")
     print(f"\n{args.set}, {args.labelled} labelled, {args.iterations} iterations, {args.seeds} seeds, {day}")
-    print(f"{'method':<16}{'Dice':>8}{'sd':>8}{'HD95 mm':>9}{'seconds':>9}")
+    print(f"{'method':<16}{'Dice':>8}{'sd':>8}{'1 network':>11}{'HD95 mm':>9}{'seconds':>9}")
     for method in args.methods:
         found = [json.loads(result_file(args, method, seed).read_text()) for seed in range(args.seeds)]
         key = f"{args.set}/{args.labelled}/{method}"
         dice = [each["dice"] for each in found]
         figures[f"{key}/dice"] = statistics.mean(dice)
         figures[f"{key}/dice_sd"] = statistics.stdev(dice) if len(dice) > 1 else 0.0
+        figures[f"{key}/dice_one_network"] = statistics.mean(each["dice_one_network"] for each in found)
         figures[f"{key}/hd95"] = statistics.mean(each["hd95"] for each in found)
         figures[f"{key}/seconds"] = statistics.mean(each["seconds"] for each in found)
-        row = [figures[f"{key}/{name}"] for name in ("dice", "dice_sd", "hd95", "seconds")]
-        print(f"{method:<16}{row[0]:>8.4f}{row[1]:>8.4f}{row[2]:>9.2f}{row[3]:>9.0f}")
+        row = [figures[f"{key}/{name}"] for name in ("dice", "dice_sd", "dice_one_network", "hd95", "seconds")]
+        print(f"{method:<16}{row[0]:>8.4f}{row[1]:>8.4f}{row[2]:>11.4f}{row[3]:>9.2f}{row[4]:>9.0f}")
     write_figures(args.json, figures)
 
 

@@ -49,7 +49,8 @@ def main() -> None:
         cases, labels = studies(args, Path(scratch))
         config = Config(
             method=args.method, iterations=args.iterations, patch=(56, 56, 40), size="small", modality="mr",
-            validation=0, pretrained=False, threads=args.threads, workers=args.workers, checkpoint_every=args.iterations,
+            validation=0, pretrained=False, threads=args.threads, workers=args.workers,
+            checkpoint_every=args.iterations,
         )  # fmt: skip
         limit_threads(config)
         figures = {"preprocess_per_second": preprocessing(cases, labels, Path(scratch))}
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def studies(args: argparse.Namespace, scratch: Path) -> tuple[list[Case], LabelMap]:
-    """Eight labelled and 16 unlabelled studies: scans of the left atrium where there are some, else phantoms."""
+    """Eight labelled and 16 unlabelled studies: scans of the left atrium if they are there, else phantoms."""
     root = args.studies or os.environ.get("SEMISEG_DATA")
     if root:
         data = load_set(Path(root), "la")
