@@ -19,7 +19,7 @@ lint: .venv/installed-dev ## Check style and types only
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 
-serve: .venv/installed ## Serve your studies: make serve STUDIES=folder (HOST=0.0.0.0: to other machines)
+serve: $(if $(STUDIES),.venv/installed) ## Serve your studies: make serve STUDIES=folder (HOST=0.0.0.0: to other machines)
 	@test -n "$(STUDIES)" || { echo "Name the folder of your studies: make serve STUDIES=folder"; exit 2; }
 	.venv/bin/python -m monailabel.main start_server --app apps/semiseg --studies "$(STUDIES)" \
 		--host "$(HOST)" --port "$(PORT)" $(ARGS)
@@ -30,7 +30,7 @@ clean: ## Remove the environment, caches and demo studies; models stay
 
 # The stamps stand in the environment itself, so that removing .venv removes them too.
 .venv/bin/python:
-	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
 		|| { echo "semiseg needs Python 3.11: make PYTHON=/path/to/python3.11"; exit 2; }
 	"$(PYTHON)" -m venv .venv
 

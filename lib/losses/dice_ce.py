@@ -19,12 +19,11 @@ def soft_dice(probabilities: Tensor, target: Tensor, smooth: float, weight: Tens
     """
     classes = probabilities.shape[1]
     truth = one_hot(target, classes).movedim(-1, 1)[:, 1:].to(probabilities.dtype)
-    foreground = probabilities[:, 1:]
-    if weight is not None:
-        truth, foreground = truth * weight[:, None], foreground * weight[:, None]
+    found = probabilities[:, 1:]
+    counts = torch.ones_like(found[:, :1]) if weight is None else weight[:, None]
     space = tuple(range(2, probabilities.ndim))
-    overlap = (foreground * truth).sum(space)
-    return (1 - (2 * overlap + smooth) / (foreground.sum(space) + truth.sum(space) + smooth)).mean()
+    overlap, sizes = (counts * found * truth).sum(space), (counts * (found + truth)).sum(space)
+    return (1 - (2 * overlap + smooth) / (sizes + smooth)).mean()
 
 
 def dice_ce(logits: Tensor, target: Tensor, smooth: float = 1e-5, weight: Tensor | None = None) -> Tensor:

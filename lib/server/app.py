@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import requests
@@ -116,7 +116,7 @@ class SemisegApp(MONAILabelApp):
             SemisegError: one of its kinds, with the reason.
         """
         store = datastore or self.datastore()
-        task = _find(self._infers, "model", request.get("model"))
+        task = self.task("model", request.get("model"))
         image = image_file(str(request.get("image") or ""), store, self._sessions and self._sessions.store_path)
         tag = request.get("label_tag", DefaultLabelTag.ORIGINAL.value)
         file, params = task({**request, "image": image})
@@ -144,32 +144,41 @@ class SemisegApp(MONAILabelApp):
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The study to label next, with its ``path``; empty if there is none."""
         name = request.get("strategy") or self.config.strategy
-        chosen = _find(self._strategies, "strategy", name)(request, self.datastore())
+        chosen = self.task("strategy", name)(request, self.datastore())
         return chosen | {"path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
 
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a scoring method."""
-        method = _find(self._scoring_methods, "scoring method", request.get("method"))
-        return method(request, datastore or self.datastore())
+        with self._reason_as_last_line():
+            method = self.task("scoring method", request.get("method"))
+            return method(request, datastore or self.datastore())
 
-    def check_training(self, model: str, request: Mapping[str, Any], waiting: bool) -> None:
-        """Refuse a training that cannot succeed; see :meth:`TrainingTask.check`."""
-        _find(self._trainers, "model", model).check(request, self.datastore(), waiting)
+    def task(self, kind: str, name: Any) -> Any:
+        """The task of this kind (``model``, ``training``, ``strategy``, ``scoring method``) and name.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        found: Mapping[str, Any] = {
+            "model": self._infers,
+            "training": self._trainers,
+            "strategy": self._strategies,
+            "scoring method": self._scoring_methods,
+        }[kind]
+        if name not in found:
+            raise NotFoundError(f"There is no {kind} '{name}' on this server; there are: {', '.join(found)}")
+        return found[name]
 
     def train(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Train, then have the unlabelled studies scored; runs in the training's own process.
 
         Scoring is a task of its own in the server, because 3D Slicer holds its Train button until this process ends.
         """
-        try:
-            result = _find(self._trainers, "model", request.get("model"))(request, self.datastore())
-            if result["version"]:
-                self._start_scoring()
-            return result
-        except SemisegError as error:
-            if self._server_mode:
-                raise
-            raise SystemExit(str(error)) from error  # the last line that GET /train/ shows is then the reason
+        with self._reason_as_last_line():
+            result = self.task("training", request.get("model"))(request, self.datastore())
+        if result["version"]:
+            self._start_scoring()
+        return result
 
     def model_file(self, model: str, validate: bool = True) -> str | None:
         """File of the live model, to be downloaded.
@@ -178,7 +187,7 @@ class SemisegApp(MONAILabelApp):
             NotFoundError: no such model.
             NotReadyError: an upload, which would serve a file that no training has published.
         """
-        task = _find(self._infers, "model", model)
+        task = self.task("model", model)
         if not validate:
             raise NotReadyError(
                 "Models are published by trainings and cannot be uploaded; see 'restore' of the command line"
@@ -203,6 +212,16 @@ class SemisegApp(MONAILabelApp):
         except NotReadyError:
             return LabelMap({})
 
+    @contextmanager
+    def _reason_as_last_line(self) -> Iterator[None]:
+        """In a task's own process, the last line that ``GET /train/`` or ``/scoring/`` shows is then the reason."""
+        try:
+            yield
+        except SemisegError as error:
+            if self._server_mode:
+                raise
+            raise SystemExit(str(error)) from error
+
     def _start_scoring(self) -> None:
         try:
             started = self.async_scoring(UNCERTAINTY)
@@ -214,12 +233,6 @@ class SemisegApp(MONAILabelApp):
 
     def _download_dcmqi_tools(self) -> None:
         """The library would download programs from the internet here; nothing of ours needs them."""
-
-
-def _find(tasks: Mapping[str, Any], kind: str, name: Any) -> Any:
-    if name not in tasks:
-        raise NotFoundError(f"There is no {kind} '{name}' on this server; there are: {', '.join(tasks)}")
-    return tasks[name]
 
 
 def _refuse_to_start(error: ConfigError) -> None:

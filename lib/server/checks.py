@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+
+import numpy as np
 
 from lib.config import Config
 from lib.errors import NotReadyError, StudyError
@@ -56,7 +59,8 @@ def check_label(case: Case, config: Config, studies: Path, others: Sequence[Case
         if _read(case.id, case.label)[0].any():
             raise
         labels = LabelMap({})
-    read_label(case, labels, image.shape, affine)
+    with _naming(case.id, case.label):
+        read_label(case, labels, image.shape, affine)
 
 
 def _check_type(study: str, file: Path) -> None:
@@ -65,9 +69,15 @@ def _check_type(study: str, file: Path) -> None:
         raise StudyError(study, f"files of the type '{kind}' are not read", f"Use one of {', '.join(EXTENSIONS)}")
 
 
-def _read(study: str, file: Path) -> tuple:
-    """``read_volume``, whose sentences name the study instead of an upload's temporary file."""
-    try:
+def _read(study: str, file: Path) -> tuple[np.ndarray, np.ndarray]:
+    with _naming(study, file):
         return read_volume(file)
+
+
+@contextmanager
+def _naming(study: str, file: Path) -> Iterator[None]:
+    """Sentences that name the study instead of an upload's temporary file."""
+    try:
+        yield
     except StudyError as error:
         raise StudyError(study, error.cause.replace(file.name, "the file"), error.remedy) from error

@@ -9,14 +9,16 @@ from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI
 from monailabel.config import settings
-from monailabel.endpoints import activelearning
+from monailabel.endpoints import activelearning, batch_infer
 from monailabel.endpoints import train as training
 from monailabel.endpoints.user.auth import RBAC, User
-from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
+from monailabel.utils.async_tasks.task import AsyncTask
 
 router = APIRouter()
 user_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
+annotator_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
 admin_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
 
 
@@ -33,7 +35,7 @@ async def next_study(strategy: str, params: dict | None = None, user: User = use
     found = activelearning.sample(strategy, params, user.username)
     if found:
         return found
-    total = app_instance().datastore().status()["total"]
+    total = _app().datastore().status()["total"]
     return {"detail": f"All {total} studies are labelled" if total else "There are no studies on this server"}
 
 
@@ -42,15 +44,21 @@ async def train(
     model: str, params: dict | None = None, run_sync: bool = False, enqueue: bool = False, user: User = admin_role
 ) -> Any:
     """``params`` are settings as ``--conf`` has them. Refused at once if they or the studies do not allow one."""
-    _check(model, params, enqueue)
-    return training.run_model(model, params, run_sync, enqueue)
+    app = _app()
+    task = app.task("training", model)
+    task.check(params or {}, app.datastore(), waiting=enqueue)
+    idle = not task.running()
+    answer = training.run_model(model, params, run_sync, enqueue)
+    if idle and not run_sync:
+        task.begin(params or {})
+    return answer
 
 
 @router.post("/train/", tags=["Train"], include_in_schema=False)
 async def train_all(params: dict[str, dict] | None = None, run_sync: bool = False, user: User = admin_role) -> Any:
     """As OHIF asks: settings by the model's name."""
     answer = {}
-    for model in app_instance().info()["trainers"]:
+    for model in _app().info()["trainers"]:
         answer[model] = {"result": await train(model, (params or {}).get(model), run_sync, False, user), "detail": None}
     return answer
 
@@ -59,12 +67,29 @@ async def train_all(params: dict[str, dict] | None = None, run_sync: bool = Fals
 async def stop_training(user: User = admin_role) -> Any:
     """Also one that an earlier server left behind."""
     stopped = training.stop()
-    for task in [] if stopped else app_instance()._trainers.values():
+    for task in [] if stopped else _app()._trainers.values():
         pid = task.stop_leftover()
         stopped = {"status": "STOPPED", "details": [f"Stopped process {pid}"]} if pid else stopped
     return stopped
 
 
-def _check(model: str, params: dict | None, enqueue: bool) -> None:
-    app: MONAILabelApp = app_instance()
-    app.check_training(model, params or {}, enqueue)
+@router.post("/scoring/{method}", tags=["Scoring"], summary="Run a scoring method")
+async def score(method: str, params: dict | None = None, run_sync: bool = False, user: User = annotator_role) -> Any:
+    """Waits its turn if another one runs."""
+    _app().task("scoring method", method)
+    return AsyncTask.run("scoring", {"method": method}, params, force_sync=run_sync, enqueue=True)[0]
+
+
+@router.post("/batch/infer/{model}", tags=["Infer"], summary="Segment many studies and keep the results as labels")
+async def batch(
+    model: str, images: BatchInferImageType = BatchInferImageType.IMAGES_ALL, params: dict | None = None,
+    run_sync: bool = False, user: User = admin_role,
+) -> Any:  # fmt: skip
+    """The labels are stored under the tag ``original``, if ``label_tag`` names no other."""
+    with _app().task("model", model).live.use():
+        pass  # without a model: refused now, not in the process that would be started
+    return batch_infer.run(model, images, params, run_sync)
+
+
+def _app() -> Any:
+    return app_instance()

@@ -18,7 +18,7 @@ from typing import Any
 from lib.training.model_folder import ModelFolder
 from lib.training.progress import Progress
 
-INTERVAL = 1.0  # seconds between two writes
+INTERVAL = 0.25  # seconds between two writes while nothing but the step changes
 
 
 class TrainStats:
@@ -59,7 +59,7 @@ class TrainStats:
 
     def __call__(self, progress: Progress) -> None:
         """A moment of the training, as its progress listener."""
-        if time.monotonic() - self.written < INTERVAL:
+        if progress.stage in ("preparing", "training") and time.monotonic() - self.written < INTERVAL:
             return
         epochs = max(1, progress.total_epochs)
         done = epochs * progress.step / max(1, progress.total)

@@ -75,7 +75,7 @@ class TrainingTask(TrainTask):
         return pid
 
     def check(self, request: Mapping[str, Any], datastore: Datastore, waiting: bool = False) -> None:
-        """Refuse what cannot be trained, before a process is started for it, and tell the clients it begins.
+        """Refuse what cannot be trained, before a process is started for it.
 
         Args:
             waiting: the training may wait until another one has ended.
@@ -84,14 +84,15 @@ class TrainingTask(TrainTask):
             NotReadyError: a training runs already, or no study is labelled.
             ConfigError: a setting that does not fit.
         """
-        config = requested(request, self.settings)
-        running = self.running()
-        if running and not waiting:
+        requested(request, self.settings)
+        if self.running() and not waiting:
             raise NotReadyError(UNDER_WAY)
         if not datastore.get_labeled_images():
             raise NotReadyError("No study is labelled yet: label a few and submit them, then train")
-        if not running:
-            self.file.begin(config.method)
+
+    def begin(self, request: Mapping[str, Any]) -> None:
+        """A training with these settings was started: clients see it at once, not when its process has loaded."""
+        self.file.begin(requested(request, self.settings).method)
 
     def __call__(self, request: Mapping[str, Any], datastore: Datastore) -> dict[str, Any]:
         """Train to the end.

@@ -15,12 +15,16 @@ from lib.device import pick_device
 
 
 @contextmanager
-def process_group() -> Iterator[None]:
-    """Join the group that ``torchrun`` announces in the environment; alone there is nothing to join."""
+def process_group(device: str) -> Iterator[None]:
+    """Join the group that ``torchrun`` announces in the environment; alone there is nothing to join.
+
+    Args:
+        device: of the settings; decides between NCCL and gloo.
+    """
     if "TORCHELASTIC_RUN_ID" not in os.environ or idist.get_world_size() > 1:
         yield
         return
-    idist.initialize("nccl" if torch.cuda.is_available() else "gloo")
+    idist.initialize("nccl" if pick_device(device).type == "cuda" else "gloo")
     try:
         yield
     finally:

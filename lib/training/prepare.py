@@ -106,7 +106,8 @@ def prepare(
         progress()
     if not usable[TRAINING]:
         reasons = " ".join(list(skipped.values())[:3]) or "All are on the validation side."
-        raise NotReadyError(f"None of the {len(voxels) + len(skipped)} labelled studies can be trained on. {reasons}")
+        labelled = sum(case.label is not None for case in sided)
+        raise NotReadyError(f"None of the {labelled} labelled studies can be trained on. {reasons}")
     agreed(0.0)  # under torchrun all wait until the first has prepared
     return Studies(cache, usable[TRAINING], usable[VALIDATION], usable[UNLABELLED], skipped, voxels)
 

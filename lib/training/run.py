@@ -93,6 +93,17 @@ class Run:
 
     def __call__(self) -> History:
         """Run to the end; ``ended`` then says ``finished``, ``stopped``, ``converged`` or ``out of time``."""
+        if self.engine.state.iteration < self.loop.steps:  # Ignite would begin a completed run anew
+            self._attach()
+            try:
+                self.engine.run(epoch_length=self.loop.steps, max_epochs=1)
+            finally:
+                self.history.seconds = time.monotonic() - self.start
+                self.loop.close()
+        return self.history
+
+    def _attach(self) -> None:
+        """What happens after each iteration, in this order."""
         every = max(1, self.loop.steps // self.config.validations)
         completed = Events.ITERATION_COMPLETED
         self.engine.add_event_handler(completed, self._tell)
@@ -100,18 +111,10 @@ class Run:
             self.engine.add_event_handler(
                 completed(event_filter=lambda _, step: step % every == 0 or step == self.loop.steps), self._validate
             )
-        self.engine.add_event_handler(completed, self._end_early)
         if first():
             self.engine.add_event_handler(completed(every=self.config.checkpoint_every), self._checkpoint())
             self.log_values = attach_curves(self.engine, self.folder, self.config)
-        try:
-            self.engine.run(epoch_length=self.loop.steps, max_epochs=1)
-        finally:
-            self.history.seconds = time.monotonic() - self.start
-            self.loop.close()
-        if self.ended == "stopped" and first():
-            self._checkpoint()(self.engine)
-        return self.history
+        self.engine.add_event_handler(completed, self._end_early)
 
     def _checkpoint(self) -> Checkpoint:
         # two are kept, because Ignite removes the oldest before it writes the next
@@ -146,6 +149,8 @@ class Run:
         )
 
     def _end_early(self, engine: Engine) -> None:
+        if engine.state.iteration == self.loop.steps:
+            return
         reasons = {
             "stopped": self.should_stop(),
             "converged": self.history.stale(self.config.patience),
@@ -155,6 +160,10 @@ class Run:
         found = next((name for name, true in reasons.items() if true), "")
         if any_process(bool(found)) if idist.get_world_size() > 1 else found:
             self.ended = found or "stopped"
+            if self.ended == "stopped" and first():
+                self._checkpoint()(engine)  # before the validation, which an uninterrupted run would not have had
+            if self.validator and first() and engine.state.iteration not in self.history.metrics:
+                self._validate(engine)
             engine.terminate()
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from lib.config import Config
@@ -84,3 +86,10 @@ def interrupted_run(runs: Path, sign: str) -> Path | None:
         if values.get("signature") == sign and unfinished and latest_checkpoint(file.parent):
             return file.parent
     return None
+
+
+def new_run(runs: Path, method: str) -> Path:
+    """The folder of a run that begins now; two of the same second get two folders."""
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{method}"
+    names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(runs / each for each in names if not (runs / each).exists())

@@ -25,7 +25,7 @@ from lib.training.prepare import Studies, prepare
 from lib.training.progress import Listener, Progress
 from lib.training.publish import publish
 from lib.training.run import History, Run, latest_checkpoint
-from lib.training.start import initial_method, interrupted_run, live_model, signature
+from lib.training.start import initial_method, interrupted_run, live_model, new_run, signature
 from lib.training.validation import CaseDice, validate
 
 log = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ def train(
         NotReadyError: nothing to train on, or another training of this project is under way.
         SemisegError: the training cannot go on.
     """
-    with process_group(), folder.lock("training", wanted=first()):
+    with process_group(config.device), folder.lock("training", wanted=first()):
         limit_threads(config)
         job = _Job(cases, labels, config, folder, progress or (lambda _: None), should_stop or (lambda: False))
         try:
@@ -96,8 +96,7 @@ class _Job:
         on_gpu = self.device.type == "cuda"
         self.config = config.replace(size="medium" if on_gpu else "small") if config.size == "auto" else config
         self.signature = signature(self.config, labels, cases)
-        fresh = folder.runs / f"{time.strftime('%Y%m%d-%H%M%S')}-{config.method}"
-        self.run_folder = interrupted_run(folder.runs, self.signature) or fresh
+        self.run_folder = interrupted_run(folder.runs, self.signature) or new_run(folder.runs, config.method)
         self.manifest = Manifest(self.run_folder)
 
     def run(self) -> Result:

@@ -137,6 +137,7 @@ def test_a_round(server: Any, place: Place, folder: Path, tmp_path: Path) -> Non
 
     while server.get("/scoring/")["status"] in ("SUBMITTED", "RUNNING"):  # the training has started it
         time.sleep(0.3)
+    assert server.get("/scoring/")["status"] == "DONE", server.get("/scoring/")["details"]
     chosen = server.post("/activelearning/uncertainty")
     assert chosen["id"] in place.ids[4:]
     assert chosen["rank"] == 1

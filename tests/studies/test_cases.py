@@ -1,13 +1,29 @@
-"""Which files of a folder are studies, and what MONAI Label's index says about their labels."""
+"""Which files of a folder are studies, what MONAI Label's index says of their labels, and reading them, good or bad."""
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
+import SimpleITK as sitk
 
+from lib.errors import StudyError
 from lib.studies.cases import UNLABELLED, find_cases, study_id, values_of
+from lib.studies.reading import read_volume
+
+
+def noise(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).uniform(1, 100, shape).astype(np.float32)
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -18,7 +34,7 @@ def touch(folder: Path, *names: str) -> None:
 
 def index(folder: Path, **infos: object) -> None:
     """MONAI Label's index of a folder with these infos of final labels."""
-    objects = {study: {"image": {}, "labels": {"final": {"ext": ".nii.gz", "info": info}}} for study, info in infos.items()}
+    objects = {study: {"labels": {"final": {"ext": ".nii.gz", "info": info}}} for study, info in infos.items()}
     (folder / "datastore_v2.json").write_text(json.dumps({"name": "x", "objects": objects}))
 
 
@@ -77,10 +93,66 @@ def test_an_index_that_cannot_be_understood_hides_no_study(tmp_path: Path, conte
 
 def test_one_bad_label_info_does_not_hide_the_others(tmp_path: Path) -> None:
     touch(tmp_path, "a.nii.gz", "b.nii.gz", "labels/final/a.nii.gz", "labels/final/b.nii.gz")
-    index(tmp_path, a={"label_info": [{"name": "liver", "idx": "third"}]}, b={"label_info": [{"name": "liver", "idx": 3}]})
+    bad, good = ({"label_info": [{"name": "liver", "idx": value}]} for value in ("third", 3))
+    index(tmp_path, a=bad, b=good)
     assert {case.id: case.values for case in find_cases(tmp_path)} == {"a": None, "b": {3: "liver"}}
 
 
 @pytest.mark.parametrize("info", [None, "text", {}, [], [3], [{"name": "x"}]])
 def test_a_label_info_that_says_nothing_is_none(info: object) -> None:
     assert values_of(info) is None
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "i4", "u4", "i8", "f8", ">i2", ">f4"])
+def test_files_of_every_value_type_are_read(tmp_path: Path, dtype: str) -> None:
+    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
+    nib.save(nib.Nifti1Image(array, np.eye(4), dtype=array.dtype), tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz")[0], array)
+
+
+def test_nrrd_and_nifti_of_one_image_are_one_volume(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii.gz", noise((5, 6, 7)), np.diag([-2.0, 1.5, 3.0, 1.0]))
+    sitk.WriteImage(sitk.ReadImage(tmp_path / "a.nii.gz"), tmp_path / "a.nrrd")
+    (one, grid), (other, same) = read_volume(tmp_path / "a.nii.gz"), read_volume(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(grid, same, atol=1e-5)
+
+
+def test_files_that_are_no_volume_are_a_sentence_with_the_study(tmp_path: Path) -> None:
+    (tmp_path / "folder.nii.gz").mkdir()
+    (tmp_path / "void.nii.gz").touch()
+    (tmp_path / "text.nii").write_text("no image\n" * 100)
+    (tmp_path / "text.nrrd").write_text("no image\n" * 100)
+    write(tmp_path / "flat.nii.gz", noise((8, 9)))
+    write(tmp_path / "many.nii.gz", noise((4, 4, 4, 3)))
+    sitk.WriteImage(sitk.GetImageFromArray(noise((8, 9))), tmp_path / "plane.nrrd")
+    coloured = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
+    nib.save(nib.Nifti1Image(coloured, np.eye(4)), tmp_path / "coloured.nii.gz")
+    names = [path.name for path in tmp_path.iterdir()] + ["gone.nii.gz"]
+    assert len(names) == 9
+    for name in names:
+        with pytest.raises(StudyError, match=f"'{name.split('.')[0]}'") as caught:
+            read_volume(tmp_path / name)
+        assert name in caught.value.cause
+        assert caught.value.remedy
+
+
+@pytest.mark.parametrize("name", ["cut.nii", "cut.nii.gz", "cut.nrrd"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_a_truncated_file_is_refused_never_filled_up(tmp_path: Path, name: str, share: float) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(noise((30, 30, 30))), tmp_path / name)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: int(share * len(content))])
+    with pytest.raises(StudyError, match=r"'cut'.*cannot be read"):
+        read_volume(tmp_path / name)
+
+
+def test_a_damaged_compressed_stream_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.nii.gz", noise((30, 30, 30)))
+    content = bytearray((tmp_path / "a.nii.gz").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 64] = b"x" * 64
+    with pytest.raises((OSError, EOFError, zlib.error)):
+        gzip.decompress(bytes(content))
+    (tmp_path / "a.nii.gz").write_bytes(content)
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_volume(tmp_path / "a.nii.gz")

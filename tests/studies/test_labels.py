@@ -19,7 +19,9 @@ AFFINE = np.array([[-1.5, 0.2, 0, 10], [0.1, -1.5, 0, -20], [0, 0, 2.5, 30], [0,
 MAP = LabelMap({1: "liver", 4: "tumour"})
 
 
-def case_with(tmp_path: Path, array: np.ndarray, affine: np.ndarray = AFFINE, values: dict[int, str] | None = None) -> Case:
+def case_with(
+    tmp_path: Path, array: np.ndarray, affine: np.ndarray = AFFINE, values: dict[int, str] | None = None
+) -> Case:
     path = tmp_path / "case.nii.gz"
     nib.save(nib.Nifti1Image(array, affine), path)
     return Case("case", tmp_path / "image.nii.gz", path, values)
@@ -47,13 +49,18 @@ def test_the_map_is_that_of_the_settings_before_that_of_the_folder(tmp_path: Pat
     assert label_map(Config(), tmp_path).values == {1: "other"}
 
 
-@pytest.mark.parametrize("labels", [{"0": "background", "1": "liver", "4": "tumour"}, {"background": 0, "tumour": 4, "liver": 1}])
+@pytest.mark.parametrize(
+    "labels", [{"0": "background", "1": "liver", "4": "tumour"}, {"background": 0, "tumour": 4, "liver": 1}]
+)
 def test_both_forms_of_dataset_json(tmp_path: Path, labels: dict) -> None:
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": labels}))
     assert label_map(Config(), tmp_path).values == {1: "liver", 4: "tumour"}
 
 
-@pytest.mark.parametrize("content", ["{ broken", "[]", '{"labels": {"liver": [1, 2]}}', '{"labels": {"liver": "one"}}', '{"labels": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    ["{ broken", "[]", '{"labels": {"liver": [1, 2]}}', '{"labels": {"liver": "one"}}', '{"labels": 3}'],
+)
 def test_a_dataset_json_that_cannot_be_understood_is_a_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
     with pytest.raises(ConfigError, match=r"dataset\.json"):

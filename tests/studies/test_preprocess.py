@@ -1,8 +1,7 @@
-"""The pipeline there and back: every orientation, spacing and oblique affine, and every bad file in one sentence."""
+"""The pipeline there and back: orientations, spacings, oblique grids, thin volumes, voxels without a number."""
 
 from __future__ import annotations
 
-import gzip
 import json
 import logging
 from itertools import permutations, product
@@ -11,13 +10,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import SimpleITK as sitk
 import torch
 
 from lib.errors import StudyError
 from lib.studies.plan import Plan
 from lib.studies.preprocess import Geometry, Preprocess, resize
-from lib.studies.reading import read_volume
 
 SHAPE = (10, 12, 7)
 SPACING = (2.0, 1.5, 3.0)  # mm along R, A, S
@@ -107,7 +104,7 @@ def test_resampling_keeps_every_position(tmp_path: Path, spacing: tuple[float, .
         exact = 0.5 * min(own, new) if averaged else 1e-3
         fine, coarse = ruler(axis, shape, own), ruler(axis, geometry.size, edge)
         there = resize(torch.from_numpy(fine)[None], geometry.size)[0].numpy()
-        np.testing.assert_allclose(inner(there, 1), inner(coarse, 1), atol=exact)
+        np.testing.assert_allclose(inner(there, 3), inner(coarse, 3), atol=exact)
         back = pipeline(spacing).restore(torch.from_numpy(coarse)[None], geometry)[0].numpy()
         np.testing.assert_allclose(inner(back, 6), inner(in_code(fine, "PIR")[0], 6), atol=exact)
 
@@ -123,7 +120,7 @@ def inner(volume: np.ndarray, margin: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.5), (2.5, 2.0, 4.0)])
-def test_a_label_comes_back_almost_as_it_was_through_another_spacing(tmp_path: Path, spacing: tuple[float, ...]) -> None:
+def test_a_label_comes_back_almost_as_it_was(tmp_path: Path, spacing: tuple[float, ...]) -> None:
     ball = (np.indices((40, 40, 30)) - np.reshape((19.5, 19.5, 14.5), (3, 1, 1, 1))) * np.reshape(SPACING, (3, 1, 1, 1))
     distance = np.sqrt((ball**2).sum(0))
     stored, affine = in_code(np.where(distance < 12, 2, np.where(distance < 22, 1, 0)).astype(np.uint8), "LPS")
@@ -174,7 +171,9 @@ def test_flat_images_stay_small_numbers(tmp_path: Path, values: tuple[float, flo
     assert np.abs(found).max() < 50
 
 
-def test_voxels_that_are_no_numbers_take_the_darkest_value_and_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_voxels_that_are_no_numbers_take_the_darkest_value_and_are_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     image, mended = noise(), noise()
     image[0, 0, :4] = np.nan, np.inf, -np.inf, np.nan
     mended[0, 0, :4] = np.delete(mended.ravel(), range(4)).min()
@@ -187,7 +186,7 @@ def test_voxels_that_are_no_numbers_take_the_darkest_value_and_are_told(tmp_path
 
 
 def test_an_image_without_a_number_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="'empty'.*finite"):
+    with pytest.raises(StudyError, match=r"'empty'.*finite"):
         pipeline().image(write(tmp_path / "empty.nii", np.full(SHAPE, np.nan, np.float32)))
 
 
@@ -201,59 +200,3 @@ def test_a_volume_of_one_or_few_slices_goes_through(tmp_path: Path, shape: tuple
     assert min(image.shape) >= 1
     assert steps.restore(torch.from_numpy(image), geometry).shape == (1, *stored.shape)
     assert steps.label(np.ones(stored.shape, np.uint8), geometry).shape == image.shape[1:]
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.float64, ">i2", ">f4"])
-def test_files_of_every_value_type_are_read(tmp_path: Path, dtype: str) -> None:
-    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    nib.save(nib.Nifti1Image(array, np.eye(4), dtype=array.dtype), tmp_path / "a.nii.gz")
-    np.testing.assert_array_equal(read_volume(tmp_path / "a.nii.gz")[0], array)
-
-
-def test_nrrd_and_nifti_of_one_image_are_one_volume(tmp_path: Path) -> None:
-    stored, affine = in_code(noise(), "LAS")
-    write(tmp_path / "a.nii.gz", stored, affine)
-    sitk.WriteImage(sitk.ReadImage(tmp_path / "a.nii.gz"), tmp_path / "a.nrrd")
-    (one, grid), (other, same) = read_volume(tmp_path / "a.nii.gz"), read_volume(tmp_path / "a.nrrd")
-    np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(grid, same, atol=1e-5)
-
-
-def test_files_that_are_no_volume_are_a_sentence_with_the_study(tmp_path: Path) -> None:
-    (tmp_path / "folder.nii.gz").mkdir()
-    (tmp_path / "void.nii.gz").touch()
-    (tmp_path / "text.nii").write_text("no image\n" * 100)
-    (tmp_path / "text.nrrd").write_text("no image\n" * 100)
-    write(tmp_path / "flat.nii.gz", noise((8, 9)))
-    write(tmp_path / "many.nii.gz", noise((4, 4, 4, 3)))
-    sitk.WriteImage(sitk.GetImageFromArray(noise((8, 9))), tmp_path / "plane.nrrd")
-    coloured = np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")])
-    nib.save(nib.Nifti1Image(coloured, np.eye(4)), tmp_path / "coloured.nii.gz")
-    names = [path.name for path in tmp_path.iterdir()] + ["gone.nii.gz"]
-    assert len(names) == 9
-    for name in names:
-        with pytest.raises(StudyError, match=f"'{name.split('.')[0]}'") as caught:
-            pipeline().image(tmp_path / name)
-        assert name in caught.value.cause
-        assert caught.value.remedy
-
-
-@pytest.mark.parametrize("name", ["cut.nii", "cut.nii.gz", "cut.nrrd"])
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
-def test_a_truncated_file_is_refused_never_filled_up(tmp_path: Path, name: str, share: float) -> None:
-    sitk.WriteImage(sitk.GetImageFromArray(noise((30, 30, 30))), tmp_path / name)
-    content = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(content[: int(share * len(content))])
-    with pytest.raises(StudyError, match="'cut'.*cannot be read"):
-        pipeline().image(tmp_path / name)
-
-
-def test_a_damaged_compressed_stream_is_refused(tmp_path: Path) -> None:
-    write(tmp_path / "a.nii.gz", noise((30, 30, 30)))
-    content = bytearray((tmp_path / "a.nii.gz").read_bytes())
-    content[len(content) // 2 : len(content) // 2 + 64] = b"x" * 64
-    with pytest.raises((OSError, EOFError, gzip.zlib.error)):
-        gzip.decompress(bytes(content))
-    (tmp_path / "a.nii.gz").write_bytes(content)
-    with pytest.raises(StudyError, match="cannot be read"):
-        pipeline().image(tmp_path / "a.nii.gz")

@@ -66,7 +66,7 @@ def test_the_first_label_is_trained_on_and_stays_so(tmp_path: Path) -> None:
 def test_of_labels_that_would_all_validate_the_one_of_the_largest_hash_trains(tmp_path: Path) -> None:
     low = sorted(MANY, key=fraction)[:4]
     found = sides(Split(tmp_path / "split.json").assign(labelled(*low), 0.9))
-    assert found == {study: VALIDATION for study in low[:3]} | {low[3]: TRAINING}
+    assert found == dict.fromkeys(low[:3], VALIDATION) | {low[3]: TRAINING}
 
 
 def test_no_share_means_no_validation(tmp_path: Path) -> None:

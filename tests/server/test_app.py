@@ -1,0 +1,142 @@
+"""The app that MONAI Label holds: what it tells its clients, and where it differs from the library."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from monailabel.interfaces.app import MONAILabelApp
+
+from lib.errors import ConfigError, NotFoundError, NotReadyError
+from lib.server.app import SemisegApp
+from lib.training.model_folder import ModelFolder
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_clients_get_all_they_read(app: SemisegApp, publish: Callable[..., str]) -> None:
+    before = app.info()
+    assert before["labels"] == ["organ", "lesion"]
+    assert before["models"] == {}
+    publish()
+    info = app.info()
+    assert info["models"]["semiseg"]["type"] == "segmentation"
+    for part in ("models", "trainers", "strategies", "scoring"):
+        assert info[part]
+        assert all(isinstance(item["config"], dict) for item in info[part].values())
+    assert list(info["strategies"]) == ["uncertainty", "random"]
+    assert info["train_stats"] == {"semiseg": {}}
+    assert (info["datastore"]["completed"], info["datastore"]["total"]) == (3, 6)
+
+
+def test_labels_are_an_array_also_before_anyone_has_named_them(app: SemisegApp, studies: Path) -> None:
+    (studies / "dataset.json").unlink()
+    assert app.info()["labels"] == []
+
+
+def test_a_study_is_segmented_and_its_label_kept_if_asked(app: SemisegApp, publish: Callable[..., str]) -> None:
+    publish()
+    result = app.infer({"model": "semiseg", "image": "phantom_004"})
+    assert result["label"] == result["file"]
+    assert "original" not in app.datastore().get_labels_by_image_id("phantom_004")
+    kept = app.infer({"model": "semiseg", "image": "phantom_004", "save_label": True})
+    assert kept["label"] == "phantom_004"
+    info = app.datastore().get_label_info("phantom_004", "original")
+    assert info["label_info"] == [{"name": "organ", "idx": 1}, {"name": "lesion", "idx": 2}]
+    assert info["params"]["label_names"] == {"organ": 1, "lesion": 2}  # 3D Slicer reads it here
+    with pytest.raises(ConfigError, match="uncertainty"):
+        app.infer({"model": "semiseg", "image": "phantom_004", "save_label": True, "uncertainty": True})
+    for file in (result["file"], kept["file"]):
+        Path(file).unlink()
+
+
+def test_a_bad_study_does_not_end_a_batch(app: SemisegApp, publish: Callable[..., str], studies: Path) -> None:
+    publish()
+    (studies / "phantom_004.nii.gz").write_bytes(b"garbage")
+    answer = app.batch_infer({"model": "semiseg", "images": "unlabeled", "multi_gpu": False, "max_workers": 1})
+    assert "phantom_004" in answer["phantom_004"]["error"]
+    assert answer["phantom_003"]["label"] == "phantom_003"
+    assert "original" in app.datastore().get_labels_by_image_id("phantom_005")
+
+
+def test_names_that_do_not_exist(app: SemisegApp, publish: Callable[..., str]) -> None:
+    publish()
+    for ask in (
+        lambda: app.infer({"model": "other", "image": "phantom_000"}),
+        lambda: app.infer({"model": "semiseg", "image": "other"}),
+        lambda: app.infer({"model": "semiseg"}),
+        lambda: app.next_sample({"strategy": "other"}),
+        lambda: app.scoring({"method": "other"}),
+        lambda: app.task("training", "other"),
+        lambda: app.model_file("other"),
+    ):
+        with pytest.raises(NotFoundError, match="There is no"):
+            ask()
+
+
+def test_the_next_study_comes_with_its_path(app: SemisegApp, studies: Path) -> None:
+    chosen = app.next_sample({"strategy": ""})
+    assert chosen["path"] == str(studies / f"{chosen['id']}.nii.gz")
+    for study in app.datastore().get_unlabeled_images():
+        app.datastore().remove_image(study)
+    assert app.next_sample({"strategy": "random"}) == {}
+
+
+def test_models_are_downloaded_but_not_uploaded(
+    app: SemisegApp, publish: Callable[..., str], folder: ModelFolder
+) -> None:
+    publish()
+    assert app.model_file("semiseg") == str(folder.path / "live.pt")
+    with pytest.raises(NotReadyError, match="published by trainings"):
+        app.model_file("semiseg", validate=False)
+
+
+def test_after_a_training_the_studies_are_scored_in_the_server_or_else_here(
+    app: SemisegApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Any] = []
+
+    def unreachable(method: str) -> None:
+        raise requests.ConnectionError("no server")
+
+    monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": "0001"})
+    monkeypatch.setattr(app, "scoring", lambda request: calls.append(request))
+    monkeypatch.setattr(app, "async_scoring", lambda method: calls.append(method) or {"status": "SUBMITTED"})
+    assert app.train({"model": "semiseg"}) == {"version": "0001"}
+    assert calls == ["uncertainty"]
+    monkeypatch.setattr(app, "async_scoring", unreachable)
+    app.train({"model": "semiseg"})
+    assert calls == ["uncertainty", {"method": "uncertainty"}]
+    monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": None})
+    app.train({"model": "semiseg"})  # the live model stays, and its scores with it
+    assert len(calls) == 2
+
+
+def test_in_a_tasks_own_process_the_reason_is_the_last_line(app: SemisegApp) -> None:
+    app.server_mode(True)
+    with pytest.raises(NotReadyError):
+        app.scoring({"method": "dice"})
+    app.server_mode(False)
+    with pytest.raises(SystemExit, match="no model yet"):
+        app.scoring({"method": "dice"})
+
+
+def test_monai_label_finds_the_app_and_the_command_line_does_without_it() -> None:
+    file = ROOT / "apps" / "semiseg" / "main.py"
+    spec = importlib.util.spec_from_file_location("main", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    apps = [item for item in vars(module).values() if isinstance(item, type) and MONAILabelApp in item.__bases__]
+    assert [item.__name__ for item in apps] == ["SemisegApp"]
+    script = "import runpy, sys; sys.argv = ['main.py', '--help']\n"
+    script += f"try: runpy.run_path({str(file)!r}, run_name='__main__')\nexcept SystemExit: pass\n"
+    script += "assert 'monailabel' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)

@@ -1,0 +1,90 @@
+"""Two processes under ``torchrun`` do what one does with their batches joined."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lib.config import METHODS
+from lib.device import pick_device
+from lib.inference.model_file import Model
+from lib.training.distribution import agreed, any_process, first, own_device, parallel, process_group
+from lib.training.model_folder import ModelFolder
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = Path(__file__).with_name("under_torchrun.py")
+STEPS, STOP_AT = 8, 3
+
+
+@pytest.fixture
+def both(project: Any, tmp_path: Path) -> Path:
+    """The folder of what two processes wrote: a training of each method, and ``stopped``."""
+    jobs = [
+        {
+            "name": name,
+            "studies": str(project.studies),
+            "out": str(tmp_path),
+            "stop_at": STOP_AT if name == "stopped" else 0,
+            "settings": half(project, "supervised" if name == "stopped" else name).to_dict(),
+        }
+        for name in (*METHODS, "stopped")
+    ]
+    (tmp_path / "jobs.json").write_text(json.dumps(jobs))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(SCRIPT)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, str(tmp_path / "jobs.json")], env=environment, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return tmp_path
+
+
+def half(project: Any, method: str) -> Any:
+    return project.config(method=method, iterations=STEPS, batch_labelled=1, batch_unlabelled=2)
+
+
+def read(folder: Path, name: str, rank: int) -> dict[str, Any]:
+    return json.loads((folder / f"{name}-{rank}.json").read_text())
+
+
+def test_two_processes_equal_one_with_the_doubled_batch(project: Any, both: Path) -> None:
+    for method in METHODS:
+        told: dict[int, dict[str, float]] = {}
+        alone = project.train(
+            lambda now, told=told: told.update({now.step: now.losses} if now.stage == "training" else {}),
+            method=method, iterations=STEPS, batch_labelled=2, batch_unlabelled=4, pretrained=False,
+        )  # fmt: skip
+        ranks = [read(both, method, rank) for rank in (0, 1)]
+        assert list(told) == list(range(1, STEPS + 1))
+        for step, losses in told.items():
+            for name, value in losses.items():
+                mean = sum(rank["losses"][str(step)][name] for rank in ranks) / 2
+                assert mean == pytest.approx(value, abs=2e-5), f"{method}: {name} at step {step}"
+        assert ranks[0]["losses"] != ranks[1]["losses"]  # each saw other patches
+        assert ranks[0]["metric"] == pytest.approx(alone.metric, abs=1e-3)
+        assert (ranks[0]["version"], ranks[1]["version"]) == ("0001", None)  # one process writes
+        published = Model.load(ModelFolder(both / method).live).weights
+        torch.testing.assert_close(published, Model.load(project.folder.live).weights, rtol=1e-3, atol=2e-5)
+
+    for rank in (0, 1):  # a stop that one process was told of ends both, at the same step
+        assert [int(step) for step in read(both, "stopped", rank)["losses"]] == list(range(1, STOP_AT + 1))
+    manifest = json.loads(next((both / "stopped" / "runs").glob("*/manifest.json")).read_text())
+    assert manifest["status"] == "stopped"
+    assert manifest["dice"] is not None
+
+
+def test_alone_there_is_nothing_to_join_or_to_agree_on() -> None:
+    network = torch.nn.Linear(1, 1)
+    with process_group("cpu"):
+        assert first()
+        assert parallel(network, torch.device("cpu")) is network
+        assert agreed(0.25) == 0.25
+        assert [any_process(condition) for condition in (True, False)] == [True, False]
+    assert own_device("cpu") == pick_device("cpu")
