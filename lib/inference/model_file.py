@@ -43,9 +43,19 @@ class Model:
     checksum: str = ""
 
     def build(self) -> Method:
-        """The method with these weights, ready to predict."""
+        """The method with these weights, ready to predict.
+
+        Raises:
+            SemisegError: the weights are of another network, e.g. that of an earlier semiseg.
+        """
         method = build_method(self.config, self.channels, len(self.labels.names) + 1, self.plan.patch)
-        method.load_state_dict(self.weights)
+        try:
+            method.load_state_dict(self.weights)
+        except RuntimeError as error:
+            raise SemisegError(
+                f"The weights of model {self.version or '(unnumbered)'} are not those of a {self.config.size} "
+                f"{self.config.network}; train again with pretrained=false or restore another version"
+            ) from error
         return method.eval()
 
     def save(self, path: Path) -> None:
@@ -95,7 +105,7 @@ class Model:
             )
         except FileNotFoundError:
             raise NotFoundError(f"There is no model at {path}; train one first") from None
-        except (pickle.UnpicklingError, RuntimeError, KeyError, TypeError, EOFError, AttributeError) as error:
+        except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, EOFError, AttributeError) as error:
             raise SemisegError(
                 f"{path} is not a model of semiseg ({type(error).__name__}); restore an earlier version"
             ) from error

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
@@ -70,7 +72,7 @@ def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> N
         for axis, column in zip(axes[2:], columns, strict=False):
             _fill(axis, _plane(row.predictions[column], level), names)
             for value in names:
-                _contour(axis, truth == value, colors="white", linewidths=0.9, linestyles="--")
+                axis.contour(truth == value, levels=[0.5], colors="white", linewidths=0.9, linestyles="--")
             axis.set_xlabel(f"Dice {row.dice[column]:.2f}", color=TEXT)
         heat = _show(axes[-1], row, row.uncertainty, level, cmap="inferno", vmin=0, vmax=top)
         axes[0].set_ylabel(row.title, color=TEXT)
@@ -111,7 +113,7 @@ def _window(image: NDArray) -> dict[str, float]:
     return {"vmin": float(low), "vmax": float(high)}
 
 
-def _show(axis: Axes, row: Row, volume: NDArray, level: int, **style):  # type: ignore[no-untyped-def]
+def _show(axis: Axes, row: Row, volume: NDArray, level: int, **style: Any) -> AxesImage:
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     return axis.imshow(_plane(volume, level), origin="lower", aspect=row.spacing[1] / row.spacing[0], **style)
@@ -119,15 +121,9 @@ def _show(axis: Axes, row: Row, volume: NDArray, level: int, **style):  # type: 
 
 def _fill(axis: Axes, label: NDArray, names: Mapping[int, str]) -> None:
     for value in names:
-        mask = label == value
-        if mask.any():
-            axis.contourf(mask, levels=[0.5, 1.5], colors=[_colour(value, names)], alpha=0.35)
-        _contour(axis, mask, colors=_colour(value, names), linewidths=1.5)
-
-
-def _contour(axis: Axes, mask: NDArray, **style) -> None:  # type: ignore[no-untyped-def]
-    if mask.any():  # matplotlib warns of a contour with nothing in it
-        axis.contour(mask, levels=[0.5], **style)
+        colour = _colour(value, names)
+        axis.contourf(label == value, levels=[0.5, 1.5], colors=[colour], alpha=0.35)
+        axis.contour(label == value, levels=[0.5], colors=[colour], linewidths=1.5)
 
 
 def _colour(value: int, names: Mapping[int, str]) -> str:

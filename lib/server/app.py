@@ -19,6 +19,7 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.config import STRATEGIES, Config
+from lib.device import limit_threads, pick_device, pick_precision
 from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
 from lib.selection.store import ScoreStore
 from lib.server.cases import image_file, labelled_cases
@@ -48,11 +49,13 @@ class SemisegApp(MONAILabelApp):
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str]) -> None:
         try:
             self.config = Config.from_conf({key: value for key, value in conf.items() if key not in FOREIGN})
+            pick_precision(self.config.precision, pick_device(self.config.device))
             label_map(self.config, studies)
         except ConfigError as error:
             _refuse_to_start(error)
         except NotReadyError:
             pass  # the first label that is submitted will name the classes
+        limit_threads(self.config)
         self.folder = ModelFolder.of(self.config, studies)
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.live = LiveModel(self.folder.path / "live.pt", self.config)

@@ -7,7 +7,9 @@ MONAI Label starts ``python -m monailabel.interfaces.utils.app -m train`` for it
 from __future__ import annotations
 
 import logging
+import math
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,11 +27,12 @@ from lib.server.train_stats import TrainStats
 from lib.studies.cases import Case, find_cases
 from lib.studies.labels import label_map
 from lib.training.model_folder import ModelFolder
-from lib.training.progress import Bar, Progress
+from lib.training.progress import Progress
 from lib.training.train import Result, train
 
 logger = logging.getLogger(__name__)
 
+EVERY = 10.0  # seconds between two lines of the log
 UNDER_WAY = "A training of these studies is under way already: wait for its end or stop it"
 
 
@@ -123,13 +126,27 @@ class TrainingTask(TrainTask):
     def _train(self, config: Config, datastore: Datastore) -> Result:
         cases = [*cases_of(datastore), *_unlisted(self.studies, datastore)]
         labels = label_map(config, self.studies, cases)
-        bar = Bar()
+        lines = _Lines()
 
         def tell(now: Progress) -> None:
             self.file(now)
-            bar(now)
+            lines(now)
 
         return train(cases, labels, config, self.folder, progress=tell)
+
+
+class _Lines:
+    """A line in the log now and then, for ``GET /train/``. Unlike a print, it outlives the server that reads it."""
+
+    def __init__(self) -> None:
+        self.last = ("", -math.inf)
+
+    def __call__(self, now: Progress) -> None:
+        stage, told = self.last
+        if now.stage != stage or time.monotonic() - told >= EVERY:
+            self.last = (now.stage, time.monotonic())
+            dice = "" if now.metric is None else f", Dice {now.metric:.3f}"
+            logger.info("%s: iteration %d of %d%s", now.stage.capitalize(), now.step, now.total, dice)
 
 
 def _unlisted(studies: str, datastore: Datastore) -> list[Case]:

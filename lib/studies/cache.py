@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
-from lib.errors import StudyError
+from lib.errors import SemisegError, StudyError
 from lib.studies.cases import Case
 from lib.studies.labels import LabelMap, read_label
 from lib.studies.preprocess import Geometry, Preprocess
 
+log = logging.getLogger(__name__)
+
 PLACES = 4096  # voxels remembered for each class
+ABANDONED = 3600.0  # seconds after which a half-written entry belongs to a process that died
 OPEN = 64  # volumes a process keeps mapped; each holds a file descriptor or two
 
 
@@ -63,7 +69,11 @@ class VolumeCache:
             entry = self.folder / name
             volume = _read(entry)
             if volume is None:
-                self._make(case, entry)
+                try:
+                    self._make(case, entry)
+                except OSError as error:
+                    remedy = "free disk space or lower cache_gb"
+                    raise SemisegError(f"The cache in {self.folder} cannot be written ({error}); {remedy}") from error
                 volume = _read(entry)
                 if volume is None:
                     raise StudyError(
@@ -110,16 +120,13 @@ class VolumeCache:
                 os.mkdir(draft)  # what TemporaryDirectory will remove
 
     def _evict(self, coming: int) -> None:
-        entries = sorted(
-            (item.stat().st_mtime, item) for item in self.folder.iterdir() if not item.name.startswith(".")
-        )
-        sizes = {item: sum(file.stat().st_size for file in item.iterdir()) for _, item in entries}
-        total = sum(sizes.values()) + coming
-        for _, item in entries:
+        entries = sorted(found for found in map(_used, self.folder.iterdir()) if found)
+        total = sum(size for _, size, _ in entries) + coming
+        for _, size, item in entries:
             if total <= self.budget:
                 return
             shutil.rmtree(item, ignore_errors=True)
-            total -= sizes[item]
+            total -= size
 
 
 def _state(path: Path) -> tuple[str, str]:
@@ -127,8 +134,19 @@ def _state(path: Path) -> tuple[str, str]:
     return str(status.st_size), str(status.st_mtime_ns)
 
 
+def _used(item: Path) -> tuple[float, int, Path] | None:
+    """When an entry was used last and its bytes; None for one that is being written or was just removed."""
+    try:
+        last = item.stat().st_mtime
+        if item.name.startswith(".") and time.time() - last < ABANDONED:
+            return None
+        return last, sum(file.stat().st_size for file in item.iterdir()), item
+    except FileNotFoundError:
+        return None
+
+
 def _read(entry: Path) -> Volume | None:
-    """The entry, marked as used; None if it is not (or no longer) there."""
+    """The entry, marked as used; None if it is not (or no longer) there. A damaged one is removed."""
     try:
         os.utime(entry)
         label = np.load(entry / "label.npy", mmap_mode="r") if (entry / "label.npy").exists() else None
@@ -136,6 +154,10 @@ def _read(entry: Path) -> Volume | None:
         geometry = Geometry.from_dict(json.loads((entry / "geometry.json").read_text()))
         return Volume(np.load(entry / "image.npy", mmap_mode="r"), label, places, geometry)
     except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:  # a power cut, a disk that was full
+        log.warning("The cached volume %s is damaged (%s) and is made again", entry.name, error)
+        shutil.rmtree(entry, ignore_errors=True)
         return None
 
 

@@ -74,7 +74,7 @@ class Preprocess:
             int(max(1, round(n * own / new)))
             for n, own, new in zip(volume.shape, spacing, self.plan.spacing, strict=True)
         )
-        resampled = resize(torch.from_numpy(np.ascontiguousarray(volume))[None], size)
+        resampled = resize(torch.from_numpy(volume.copy())[None], size)
         edges = tuple(float(n * own / new) for n, own, new in zip(volume.shape, spacing, size, strict=True))
         return self._normalise(resampled.numpy()), Geometry(array.shape, affine, turn, size, edges, notes)
 
@@ -84,7 +84,7 @@ class Preprocess:
         Each class is resampled as a mask and the strongest wins, which keeps thin structures better than the
         nearest voxel does.
         """
-        turned = np.ascontiguousarray(to_ras(classes, geometry.affine)[0])
+        turned = to_ras(classes, geometry.affine)[0].copy()
         if turned.shape == geometry.size:
             return turned
         masks = (torch.from_numpy(turned == index)[None].float() for index in range(int(turned.max()) + 1))
@@ -94,9 +94,7 @@ class Preprocess:
         """Float ``(K, X, Y, Z)`` on the preprocessed grid as ``(K, *the image's own shape)``."""
         turned = tuple(int(n) for n in _turned_shape(geometry))
         own = resize(volume.float().cpu(), turned)
-        return torch.stack(
-            [torch.from_numpy(np.ascontiguousarray(from_ras(channel.numpy(), geometry.turn))) for channel in own]
-        )
+        return torch.stack([torch.from_numpy(from_ras(channel.numpy(), geometry.turn).copy()) for channel in own])
 
     def _normalise(self, volume: np.ndarray) -> np.ndarray:
         if self.plan.modality == "ct":

@@ -50,6 +50,7 @@ def _live_dice(folder: ModelFolder, studies: Studies, config: Config) -> float |
         return None
     try:
         live = Model.load(folder.live)
+        method = live.build()
     except SemisegError as error:
         log.warning("The live model cannot be compared with: %s", error)
         return None
@@ -57,4 +58,4 @@ def _live_dice(folder: ModelFolder, studies: Studies, config: Config) -> float |
         log.warning("The live model has other classes and cannot be compared with")
         return None
     cache = VolumeCache(folder.cache, Preprocess(live.plan), live.labels, studies.cache.budget)
-    return mean_dice(validate(live.build(), studies.validation, cache, config))
+    return mean_dice(validate(method, studies.validation, cache, config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -41,7 +42,7 @@ class Server:
                 cwd=folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
-    def wait_until_ready(self, seconds: float = 60) -> Server:
+    def wait_until_ready(self, seconds: float = 120) -> Server:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
@@ -52,8 +53,8 @@ class Server:
         raise AssertionError(f"The server did not start:\n{self.log.read_text()[-4000:]}")
 
     def stop(self) -> None:
-        """End the server with all that it started."""
-        if self.process.poll() is None:
+        """End the server with all that it started, also what outlived it."""
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(10)
 

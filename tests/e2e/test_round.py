@@ -63,7 +63,7 @@ def train(server: Any, **settings: Any) -> list[dict[str, Any]]:
     """Press Train and watch as the clients do: the stats seen on the way, the last of them after the end."""
     assert server.post("/train/semiseg", FEW | settings)["status"] in ("SUBMITTED", "RUNNING")
     seen = []
-    end = time.monotonic() + 120
+    end = time.monotonic() + 200
     while time.monotonic() < end:
         status = server.get("/train/")["status"]
         seen.append(server.get("/info/")["train_stats"]["semiseg"])

@@ -40,6 +40,16 @@ def test_all_classes_are_drawn_and_a_row_more_is_a_taller_picture(tmp_path: Path
     assert not len(pixels_of(tmp_path / "two.png", COLOURS[2]))
 
 
+def test_predictions_are_drawn_where_the_reference_is_empty(tmp_path: Path) -> None:
+    full = row()
+    bare = dataclasses.replace(full, reference=np.zeros_like(full.reference))
+    silent = dataclasses.replace(bare, predictions=dict.fromkeys(full.predictions, bare.reference))
+    draw_overlay(tmp_path / "bare.png", [bare], NAMES)
+    draw_overlay(tmp_path / "silent.png", [silent], NAMES)
+    drawn, legend = (len(pixels_of(tmp_path / name, COLOURS[0])) for name in ("bare.png", "silent.png"))
+    assert drawn > legend + 100
+
+
 def test_the_patients_right_is_on_the_left(tmp_path: Path) -> None:
     """In RAS the first axis grows towards the patient's right; radiologists look from the feet."""
     middles = []

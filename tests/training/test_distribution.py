@@ -14,7 +14,7 @@ import torch
 
 from lib.config import METHODS
 from lib.device import pick_device
-from lib.inference.model_file import Model
+from lib.inference.segmenter import Segmenter
 from lib.training.distribution import agreed, any_process, first, own_device, parallel, process_group
 from lib.training.model_folder import ModelFolder
 
@@ -70,8 +70,11 @@ def test_two_processes_equal_one_with_the_doubled_batch(project: Any, both: Path
         assert ranks[0]["losses"] != ranks[1]["losses"]  # each saw other patches
         assert ranks[0]["metric"] == pytest.approx(alone.metric, abs=1e-3)
         assert (ranks[0]["version"], ranks[1]["version"]) == ("0001", None)  # one process writes
-        published = Model.load(ModelFolder(both / method).live).weights
-        torch.testing.assert_close(published, Model.load(project.folder.live).weights, rtol=1e-3, atol=2e-5)
+        together, one = (
+            Segmenter.load(folder.live, "cpu").predict(project.image(6))
+            for folder in (ModelFolder(both / method), project.folder)
+        )  # the weights themselves may differ: the bias before a norm has no gradient but rounding
+        torch.testing.assert_close(together, one, rtol=0, atol=1e-3)
 
     for rank in (0, 1):  # a stop that one process was told of ends both, at the same step
         assert [int(step) for step in read(both, "stopped", rank)["losses"]] == list(range(1, STOP_AT + 1))
