@@ -4,7 +4,8 @@
 
 Same network, patches, views and iterations for every method; the weights of the last iteration; the judged cases take
 no part in any choice. A run that is there already is not repeated, one that was interrupted is resumed: ``--results``.
-``--jobs 2`` runs two at a time with one thread each.
+``--jobs 2`` runs two at a time with one thread each. Seconds are those of the processor, which a busy machine does not
+distort; with one thread on an idle machine they are what the clock shows.
 """
 
 from __future__ import annotations

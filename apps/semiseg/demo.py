@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import shlex
 import shutil
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from lib.config import Config
 from lib.errors import SemisegError
 from lib.inference.evaluation import Evaluation, evaluate, summary
+from lib.inference.model_file import Model
 from lib.inference.overlay import Row, draw_overlay
 from lib.inference.segmenter import Segmenter
 from lib.studies.cases import Case, find_cases
@@ -57,7 +57,7 @@ def main() -> int:
         print(f"The demo ends here: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("Interrupted", file=sys.stderr)
         return 130
     if options.serve:
         serve(studies, options.port)
@@ -117,13 +117,13 @@ def train_both(studies: Path, folder: Path, minutes: float, seed: int) -> dict[s
     cases = find_cases(studies)
     config = Config(minutes=0.8 * minutes, patch=PATCH, validation=0, pretrained=False, seed=seed)
     labels = label_map(config, studies, cases)
+    labelled = sum(case.label is not None for case in cases)
+    print(f"{len(cases)} studies in {studies.resolve()}, {labelled} of them labelled")
+    print(f"Training cross_pseudo, then supervised: about {minutes:g} minutes", flush=True)
     project, baseline = ModelFolder.of(config, studies), ModelFolder(folder / "supervised")
     result = train(cases, labels, config, project, Bar("cross_pseudo"))
     iterations = json.loads(result.manifest.read_text())["iterations"]
     train(cases, labels, config.replace(method="supervised", iterations=iterations), baseline, Bar("supervised"))
-    labelled = sum(case.label is not None for case in cases)
-    print(f"\n{iterations} iterations each, on {labelled} labelled studies")
-    print(f"cross_pseudo also on {len(cases) - labelled} unlabelled ones")
     return {"supervised": baseline.path / "live.pt", "cross_pseudo": project.path / "live.pt"}
 
 
@@ -131,8 +131,13 @@ def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> No
     """Print the table of both models on the held-out studies and draw three of these."""
     segmenters = {method: Segmenter.load(path) for method, path in models.items()}
     labels = segmenters["supervised"].labels
-    found = {method: evaluate(segmenter, cases, labels)[0] for method, segmenter in segmenters.items()}
-    print(f"Evaluated on {len(cases)} held-out studies:\n")
+    found = {}
+    for method, segmenter in segmenters.items():
+        found[method], skipped = evaluate(segmenter, cases, labels)
+        if skipped:
+            raise SemisegError(" ".join(skipped.values()))
+    iterations = Model.load(models["supervised"]).metrics["iterations"]
+    print(f"\nAfter {iterations} iterations each, on {len(cases)} held-out studies:\n")
     print_table(found, labels.names)
     order = sorted(range(len(cases)), key=lambda place: mean_dice(found["cross_pseudo"][place]))
     shown = [order[-1], order[len(order) // 2], order[0]]  # best, median and worst, so that nothing is hidden
@@ -142,13 +147,14 @@ def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> No
 
 
 def print_table(found: dict[str, list[Evaluation]], names: Sequence[str]) -> None:
-    """Means over the studies: Dice of each class and of all, HD95 of all."""
+    """Means over the studies: Dice of each class and of all, HD95 of all; missed: classes not found at all."""
     heads = [*(f"Dice {name}" for name in names), "mean Dice", "HD95 in mm", "missed"]
     print(" " * 14 + "".join(f"{head:>16}" for head in heads))
     for method, evaluations in found.items():
         means = summary(evaluations)
         dice = [means["dice"]["classes"][name] for name in names] + [means["dice"]["mean"]]
-        cells = [*(f"{value:.3f}" for value in dice), f"{means['hd95']['mean'] or math.nan:.1f}", str(means["missed"])]
+        distance = "none" if means["hd95"]["mean"] is None else f"{means['hd95']['mean']:.1f}"
+        cells = [*(f"{value:.3f}" for value in dice), distance, str(means["missed"])]
         print(f"{method:14}" + "".join(f"{cell:>16}" for cell in cells))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,7 +104,9 @@ class Model:
             )
         except FileNotFoundError:
             raise NotFoundError(f"There is no model at {path}; train one first") from None
-        except (pickle.UnpicklingError, RuntimeError, LookupError, TypeError, EOFError, AttributeError) as error:
+        except SemisegError:
+            raise
+        except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
             raise SemisegError(
                 f"{path} is not a model of semiseg ({type(error).__name__}); restore an earlier version"
             ) from error

@@ -171,6 +171,7 @@ class _Job:
         verdict = publish(model, self.folder, studies, self.config)
         seconds = {
             "training": round(history.seconds, 1),
+            "processor": round(time.process_time(), 1),  # of this process; what a busy machine does not distort
             "waiting_for_data": round(loop.waited, 2),
             "in_all": round(time.monotonic() - self.start, 1),
         }
