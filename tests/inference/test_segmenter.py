@@ -59,7 +59,7 @@ def affine_of(axes: str, degrees: float = 0.0) -> np.ndarray:
 
 def write(path: Path, affine: np.ndarray, shape: tuple[int, int, int] = SHAPE) -> np.ndarray:
     """A bright ellipsoid off the centre, in noise far below the contrast; returns which voxels are bright."""
-    points = np.stack(np.meshgrid(*[np.linspace(-1, 1, n) for n in shape], indexing="ij"), axis=-1)
+    points = np.stack(np.meshgrid(*[(2 * np.arange(n) + 1) / n - 1 for n in shape], indexing="ij"), axis=-1)
     bright = (((points - (0.3, -0.2, 0.1)) / (0.45, 0.5, 0.6)) ** 2).sum(-1) < 1
     noise = np.random.default_rng(0).normal(0, 10, shape)
     nib.save(nib.Nifti1Image((200 + 800 * bright + noise).astype(np.float32), affine), path)
@@ -87,7 +87,9 @@ def test_the_label_is_on_the_images_own_voxels(tmp_path: Path, axes: str, degree
 @pytest.mark.parametrize("axes", ["RAS", "PIR"])
 def test_what_was_resampled_comes_back_to_its_place(tmp_path: Path, axes: str, spacing: tuple[float, ...]) -> None:
     bright = write(tmp_path / "study.nii.gz", affine_of(axes, 11.0))
-    label = segmenter(0.0, spacing=spacing)(tmp_path / "study.nii.gz").label
+    share = bright.mean()
+    middle = (0.5 - share) / np.sqrt(share * (1 - share))  # of dark and bright, in sd from the mean
+    label = segmenter(middle, spacing=spacing)(tmp_path / "study.nii.gz").label
     assert label.shape == SHAPE
     assert dice(label, 3 * bright.astype(np.uint8), [3])[3] > 0.88
     shift = np.argwhere(label == 3).mean(0) - np.argwhere(bright).mean(0)
