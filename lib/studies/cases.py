@@ -63,12 +63,12 @@ def find_cases(studies: Path | str) -> list[Case]:
 
 def values_of(label_info: object) -> dict[int, str] | None:
     """``[{"name": "liver", "idx": 1}, ...]``, as 3D Slicer submits it, as value -> name; None if it says nothing."""
-    items = label_info if isinstance(label_info, list) else []
-    named = {
-        int(item["idx"]): str(item["name"])
-        for item in items
-        if isinstance(item, dict) and {"name", "idx"} <= item.keys()
-    }
+    named: dict[int, str] = {}
+    for item in label_info if isinstance(label_info, list) else []:
+        try:
+            named[int(item["idx"])] = str(item["name"])
+        except (TypeError, KeyError, ValueError):
+            continue
     return named or None
 
 
@@ -84,10 +84,13 @@ def _images(folder: Path) -> dict[str, Path]:
 def _label_infos(folder: Path) -> dict[str, dict[int, str] | None]:
     """Label infos that clients sent, from MONAI Label's index of the folder; unreadable or absent means none."""
     try:
-        objects = json.loads((folder / "datastore_v2.json").read_text())["objects"]
-        return {
-            key: values_of(item.get("labels", {}).get("final", {}).get("info", {}).get("label_info"))
-            for key, item in objects.items()
-        }
-    except (OSError, ValueError, KeyError, AttributeError):
+        objects = json.loads((folder / "datastore_v2.json").read_text())["objects"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+    return {study: values_of(_deep(item, "labels", "final", "info", "label_info")) for study, item in objects}
+
+
+def _deep(item: object, *keys: str) -> object:
+    for key in keys:
+        item = item.get(key) if isinstance(item, dict) else None
+    return item

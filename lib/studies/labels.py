@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,7 @@ def read_label(case: Case, labels: LabelMap, shape: Sequence[int], affine: np.nd
             f"its label has the shape {array.shape}, the image {tuple(shape)}",
             "Submit the label on the image's own grid",
         )
-    corners = np.array([[0, 0, 0, 1], [*(np.array(shape) - 1), 1]], dtype=float).T
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float).T
     if np.abs(own @ corners - affine @ corners).max() > max(
         GRID_TOLERANCE * np.linalg.norm(affine[:3, :3], axis=0).max(), 1e-3
     ):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from monai.transforms import LoadImage
+from monai.data import NibabelReader, NrrdReader
 
 from lib.errors import StudyError
 from lib.studies.cases import study_id
@@ -25,15 +25,20 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
         raise StudyError(study, f"{path.name} is a folder, not an image file", "Remove it from the studies")
     if not path.is_file():
         raise StudyError(study, f"the file {path.name} does not exist", "Was it moved or deleted?")
-    reader = "ITKReader" if path.suffix == ".nrrd" else "NibabelReader"
+    # the reader is called by name: MONAI's LoadImage would try all others after it and report the last one's failure
+    reader = NrrdReader() if path.suffix == ".nrrd" else NibabelReader()
     try:
-        loaded = LoadImage(reader=reader, image_only=True, dtype=None)(path)
-        array, affine = np.asarray(loaded), np.asarray(loaded.affine, dtype=np.float64)
+        array, meta = reader.get_data(reader.read(path))
+        affine = np.asarray(meta["affine"], dtype=np.float64)
     except Exception as error:  # a reader's way to fail on a broken file is its own affair
         cause = str(error.__cause__ or error).strip().splitlines()[-1:] or [type(error).__name__]
         raise StudyError(
             study, f"{path.name} cannot be read ({cause[0][:160]})", "Replace the file; it may be truncated"
         ) from error
+    if array.dtype.kind not in "biuf":
+        raise StudyError(
+            study, f"{path.name} holds colours or complex numbers, not one value a voxel", "Export it as grey values"
+        )
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 3:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import SimpleITK as sitk
@@ -124,6 +125,31 @@ def test_changes_of_threads_and_processes_at_once_are_all_kept(datastore: Folder
     assert process.exitcode == 0
     kept = {key for key in index(datastore)["phantom_001"]["image"]["info"] if key[-1].isdigit()}
     assert kept == {f"{name}{i}" for name in ("a", "b", "process") for i in range(25)}
+
+
+def change_slowly(datastore: FolderDatastore, held: Any, go: Any) -> None:
+    """A change that has read the index and not yet written it."""
+    with datastore._alone():
+        held.set()
+        go.wait()
+        datastore._datastore.objects["phantom_001"].image.info["slow"] = 1
+        datastore._update_datastore_file()
+
+
+def test_a_change_waits_for_the_one_of_another_process(datastore: FolderDatastore, config: Config) -> None:
+    fork = multiprocessing.get_context("fork")
+    held, go = fork.Event(), fork.Event()
+    other = FolderDatastore(datastore._datastore_path, config)
+    slow = fork.Process(target=change_slowly, args=(other, held, go))
+    quick = threading.Thread(target=datastore.update_image_info, args=("phantom_001", {"quick": 1}))
+    slow.start()
+    held.wait()
+    quick.start()
+    quick.join(0.5)
+    go.set()
+    for task in (slow, quick):
+        task.join()
+    assert {"slow", "quick"} <= set(index(datastore)["phantom_001"]["image"]["info"])
 
 
 def test_a_damaged_index_is_set_aside_and_the_studies_are_found_again(studies: Path, config: Config) -> None:

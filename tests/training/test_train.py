@@ -1,0 +1,332 @@
+"""A training from the studies to the published model: what it uses, survives, refuses and writes down."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from lib.config import Config
+from lib.errors import NotReadyError, SemisegError
+from lib.inference.model_file import Model
+from lib.inference.segmenter import Segmenter
+from lib.studies.cache import VolumeCache
+from lib.training import prepare
+from lib.training.progress import Progress
+
+
+class Watch:
+    """Keeps what it is told, and asks to stop, or falls down, once at a step."""
+
+    def __init__(self, stop_at: int = 0, error: BaseException | None = None, at: int = 0) -> None:
+        self.told: list[Progress] = []
+        self.stop_at, self.error, self.at = stop_at, error, at
+
+    def __call__(self, now: Progress) -> None:
+        self.told.append(now)
+        if self.error and now.step == self.at:
+            raise self.error
+
+    def should_stop(self) -> bool:
+        return self.told[-1].step == self.stop_at
+
+    @property
+    def steps(self) -> list[int]:
+        return [now.step for now in self.told if now.stage == "training"]
+
+
+def test_it_ends_with_a_model_that_segments(project: Any) -> None:
+    result = project.train()
+    assert result.version == "0001"
+    assert 0 <= result.metric <= 1
+    assert "2 validation studies" in result.reason
+    found = Segmenter.load(project.folder.live, "cpu")(project.image(6))
+    assert set(np.unique(found.label)) <= {0, 1, 2}
+
+
+def test_the_manifest_says_what_went_in_how_it_went_and_what_came_out(project: Any) -> None:
+    result = project.train(iterations=8, seed=3)
+    manifest = project.manifest(result)
+    assert (manifest["status"], manifest["method"], manifest["seed"]) == ("finished", "cross_pseudo", 3)
+    assert Config.from_dict(manifest["config"]) == project.config(iterations=8, seed=3)
+    assert manifest["plan"]["patch"] == [16, 16, 8]
+    assert manifest["labels"] == {"1": "organ", "2": "lesion"}
+    assert {side: len(cases) for side, cases in manifest["cases"].items()} == {
+        "training": 2, "validation": 2, "unlabelled": 3,
+    }  # fmt: skip
+    label = np.asarray(nib.load(project.label(0)).dataobj)
+    assert manifest["voxels"]["phantom_000"] == {"organ": (label == 1).sum(), "lesion": (label == 2).sum()}
+    assert manifest["skipped"] == {}
+    assert (manifest["version"], manifest["dice"], manifest["reason"]) == ("0001", result.metric, result.reason)
+    assert (manifest["steps"], manifest["iterations"]) == (8, 8)
+    assert list(manifest["validation"]) == ["4", "8"]
+    assert manifest["dice"] == pytest.approx(
+        np.mean([np.mean(list(classes.values())) for classes in manifest["dice_by_case"].values()])
+    )
+    assert {"training", "waiting_for_data", "in_all"} <= manifest["seconds"].keys()
+    assert manifest["environment"]["packages"]["torch"]
+
+
+def test_what_is_published_are_the_averaged_weights_of_the_best_validation(project: Any) -> None:
+    project.train(iterations=8)
+    live = Model.load(project.folder.live)
+    manifest = project.manifest()
+    assert live.metrics["dice"] == max(manifest["validation"].values())
+    best = max(int(step) for step, dice in manifest["validation"].items() if dice == live.metrics["dice"])
+    loop, average = project.loop(iterations=8), None
+    engine = loop.engine()
+    for number in range(1, best + 1):
+        engine.state.iteration = number
+        loop.step(engine)
+        now = {key: value.clone() for key, value in loop.method.state_dict().items()}
+        average = {key: 0.5 * average[key] + 0.5 * now[key] for key in now} if average else now
+    torch.testing.assert_close(live.weights, average)
+
+
+def test_each_study_is_counted_and_all_unlabelled_ones_have_their_turn(project: Any) -> None:
+    uses = project.manifest(project.train(iterations=6))["uses"]
+    assert {study: uses[study] for study in ("phantom_004", "phantom_005", "phantom_006")} == {
+        "phantom_004": 4, "phantom_005": 4, "phantom_006": 4,
+    }  # fmt: skip
+    assert uses["phantom_000"] + uses["phantom_001"] == 12
+    assert "phantom_002" not in uses  # validates
+
+
+def test_when_the_cache_is_too_small_it_rotates_through_all_of_them(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(7, 13):
+        shutil.copy(project.image(4 + number % 3), project.image(number))
+    labelled, one = (_bytes(project, numbers) for numbers in (range(4), [4]))
+    budget = labelled + 3 * one
+    assert budget < labelled + 9 * one
+    seen = []
+    make = VolumeCache._make
+
+    def watched(cache: VolumeCache, *args: Any) -> None:
+        make(cache, *args)
+        seen.append(_size(cache.folder))
+
+    monkeypatch.setattr(VolumeCache, "_make", watched)
+    monkeypatch.setattr(prepare, "VolumeCache", lambda folder, plan, labels, _: VolumeCache(folder, plan, labels, budget))
+    manifest = project.manifest(project.train(iterations=27))
+    unlabelled = [f"phantom_{number:03d}" for number in range(4, 13)]
+    assert all(manifest["uses"][study] for study in unlabelled)
+    assert sum(manifest["uses"][study] for study in unlabelled) == 2 * 27
+    assert len(seen) >= 9
+    assert max(seen) <= budget
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _bytes(project: Any, numbers: Any) -> int:
+    """What these studies take in a cache."""
+    cache = project.prepared(method="supervised").cache
+    folder = project.folder.path / "measured"
+    alone = VolumeCache(folder, cache.preprocess, cache.labels, 1e9)
+    for number in numbers:
+        alone.get(project.cases[number])
+    size = _size(folder)
+    shutil.rmtree(folder)
+    return size
+
+
+def test_without_a_labelled_study_there_is_one_clear_sentence(project: Any) -> None:
+    shutil.rmtree(project.studies / "labels")
+    with pytest.raises(NotReadyError, match="No study is labelled yet; submit at least one label"):
+        project.train()
+    assert project.manifest()["status"] == "failed"
+    assert project.folder.live is None
+
+
+def test_one_labelled_study_trains_and_says_that_nothing_judged_it(project: Any) -> None:
+    for number in (1, 2, 3):
+        project.label(number).unlink()
+    result = project.train()
+    assert (result.version, result.metric) == ("0001", None)
+    assert "Too few labels for a validation set" in result.reason
+    assert project.manifest(result)["cases"]["training"] == ["phantom_000"]
+
+
+@pytest.mark.parametrize("method", ["supervised", "cross_pseudo"])
+def test_without_unlabelled_studies_it_learns_from_the_labelled(project: Any, method: str) -> None:
+    for number in (4, 5, 6):
+        project.image(number).unlink()
+    watch = Watch()
+    assert project.train(watch, method=method).version == "0001"
+    assert set(watch.told[-3].losses) == {"supervised", "loss"}
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_corrupt_unlabelled_study_is_named_and_the_training_goes_on(project: Any, workers: int) -> None:
+    project.image(5).write_bytes(project.image(5).read_bytes()[:5000])
+    project.image(6).unlink()
+    project.image(6).mkdir()
+    result = project.train(workers=workers)
+    manifest = project.manifest(result)
+    assert result.version == "0001"
+    assert set(manifest["skipped"]) == {"phantom_005", "phantom_006"}
+    assert "'phantom_005'" in manifest["skipped"]["phantom_005"]
+    assert "folder" in manifest["skipped"]["phantom_006"]
+    assert manifest["uses"]["phantom_004"] == 12
+    assert "phantom_005" not in manifest["uses"]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_when_every_unlabelled_study_is_corrupt_it_learns_from_the_labelled(project: Any, workers: int) -> None:
+    for number in (4, 5, 6):
+        project.image(number).write_bytes(b"no image")
+    result = project.train(workers=workers)
+    manifest = project.manifest(result)
+    assert result.version == "0001"
+    assert set(manifest["skipped"]) == {"phantom_004", "phantom_005", "phantom_006"}
+    assert set(manifest["uses"]) == {"phantom_000", "phantom_001"}
+
+
+def test_labels_that_cannot_be_meant_are_named_and_left_out(project: Any) -> None:
+    affine = nib.load(project.label(1)).affine
+    nib.save(nib.Nifti1Image(np.ones((8, 8, 8), np.uint8), affine), project.label(1))
+    nib.save(nib.Nifti1Image(np.full((24, 24, 12), 9, np.uint8), nib.load(project.label(3)).affine), project.label(3))
+    result = project.train()
+    manifest = project.manifest(result)
+    assert result.version == "0001"
+    assert "(8, 8, 8)" in manifest["skipped"]["phantom_001"]
+    assert "value 9" in manifest["skipped"]["phantom_003"]
+    assert manifest["cases"]["training"] == ["phantom_000"]
+    assert manifest["cases"]["validation"] == ["phantom_002"]
+
+
+def test_when_no_label_can_be_used_the_sentence_says_why(project: Any) -> None:
+    for number in range(4):
+        project.label(number).write_bytes(b"no label")
+    with pytest.raises(NotReadyError, match=r"None of the 4 labelled studies can be trained on\. Study 'phantom_00"):
+        project.train()
+
+
+def test_a_second_training_at_once_is_refused(project: Any) -> None:
+    def second(now: Progress) -> None:
+        if now.step == 2:
+            with pytest.raises(NotReadyError, match="training of this project is under way"):
+                project.train(seed=1)
+
+    assert project.train(second).version == "0001"
+    assert project.train(seed=1).manifest.is_file()  # afterwards it is free again
+
+
+def test_a_further_round_goes_on_from_the_live_model_and_false_means_from_nothing(project: Any) -> None:
+    losses: dict[str, list[float]] = {}
+
+    def trained(name: str, **settings: Any) -> dict[str, Any]:
+        watch = Watch()
+        result = project.train(watch, method="supervised", learning_rate=1e-2, **settings)
+        losses[name] = [now.losses["loss"] for now in watch.told if now.stage == "training"]
+        return project.manifest(result)
+
+    assert trained("first", iterations=60)["started_from"] is None
+    assert trained("second", iterations=6)["started_from"] == "0001"
+    assert trained("anew", iterations=6, pretrained=False)["started_from"] is None
+    assert losses["second"][0] < 0.9 * losses["anew"][0]
+    assert losses["first"][0] == pytest.approx(losses["anew"][0], abs=1e-4)
+
+
+def test_a_worse_model_does_not_go_live(project: Any) -> None:
+    assert project.train(method="supervised", iterations=60, learning_rate=1e-2).version == "0001"
+    before = project.folder.live.read_bytes()
+    result = project.train(method="supervised", iterations=1, pretrained=False, learning_rate=1e-7)
+    assert result.version is None
+    assert "live model stays" in result.reason
+    assert project.folder.live.read_bytes() == before
+    assert project.manifest(result)["live_dice"] > result.metric
+
+
+def test_a_damaged_live_model_is_named_and_the_training_starts_from_nothing(
+    project: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    project.folder.path.mkdir(parents=True)
+    (project.folder.path / "live.pt").write_bytes(b"damaged")
+    with caplog.at_level(logging.WARNING):
+        result = project.train()
+    assert "live.pt is not a model of semiseg" in caplog.text
+    assert result.version == "0001"
+    assert project.manifest(result)["started_from"] is None
+    assert Model.load(project.folder.live).version == "0001"
+
+
+def test_a_stopped_training_is_saved_judged_and_gone_on_with(project: Any) -> None:
+    stopped, resumed = Watch(stop_at=4), Watch()
+    first = project.train(stopped, stopped.should_stop, iterations=10)
+    assert project.manifest(first)["status"] == "stopped"
+    assert first.metric is not None
+    second = project.train(resumed, iterations=10)
+    assert second.manifest == first.manifest
+    assert stopped.steps + resumed.steps == list(range(1, 11))
+    manifest = project.manifest(second)
+    assert (manifest["status"], manifest["resumed"], manifest["iterations"]) == ("finished", 1, 10)
+    assert sum(manifest["uses"].values()) == 10 * 4
+    assert not list(second.manifest.parent.glob("*.pt"))
+
+
+def test_an_interrupted_training_is_gone_on_with_from_its_last_checkpoint(project: Any) -> None:
+    interrupted, resumed = Watch(error=KeyboardInterrupt(), at=8), Watch()
+    with pytest.raises(KeyboardInterrupt):
+        project.train(interrupted, iterations=10, checkpoint_every=3)
+    assert project.manifest()["status"] == "interrupted"
+    project.train(resumed, iterations=10, checkpoint_every=3)
+    assert resumed.steps == [7, 8, 9, 10]
+    whole = Watch()
+    shutil.rmtree(project.folder.path)
+    project.train(whole, iterations=10, checkpoint_every=3)
+    told = {now.step: now.losses for now in whole.told if now.stage == "training"}
+    assert {now.step: now.losses for now in resumed.told if now.stage == "training"} == {
+        step: told[step] for step in resumed.steps
+    }
+
+
+def test_a_training_that_failed_is_written_down_and_frees_the_project(project: Any) -> None:
+    with pytest.raises(OSError, match="no space left"):
+        project.train(Watch(error=OSError("no space left"), at=3))
+    assert project.manifest()["status"] == "failed"
+    assert project.manifest()["error"] == "no space left"
+    assert project.train().version == "0001"
+
+
+def test_a_loss_that_is_no_number_ends_with_the_remedy(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lib.training.loop.total", lambda terms: terms["supervised"].value * math.nan)
+    with pytest.raises(SemisegError, match="lower learning_rate or set precision fp32"):
+        project.train(method="supervised", iterations=40)
+    assert project.folder.live is None
+
+
+def test_it_is_told_from_the_preparation_to_the_end(project: Any) -> None:
+    watch = Watch()
+    result = project.train(watch)
+    stages = [now.stage for now in watch.told]
+    assert list(dict.fromkeys(stages)) == ["preparing", "training", "publishing", "ended"]
+    assert stages.count("preparing") == 1 + 7  # one a study
+    assert watch.steps == list(range(1, 7))
+    assert watch.told[-1].best == result.metric
+
+
+def test_the_side_of_a_study_is_fixed_whatever_the_settings_say_later(project: Any) -> None:
+    first = project.manifest(project.train(validation=0.5))["cases"]
+    second = project.manifest(project.train(validation=0.0, seed=1))["cases"]
+    assert {side: first[side] for side in ("training", "validation")} == {
+        "training": ["phantom_000", "phantom_001"], "validation": ["phantom_002", "phantom_003"],
+    }  # fmt: skip
+    assert second == first
+
+
+def test_epochs_are_of_50_iterations(project: Any) -> None:
+    watch = Watch(stop_at=2)
+    project.train(watch, watch.should_stop, method="supervised", epochs=2)
+    assert watch.told[-1].total == 100
+    assert watch.told[-1].total_epochs == 2
