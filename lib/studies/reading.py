@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from monai.data import NibabelReader, NrrdReader
@@ -26,7 +27,7 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise StudyError(study, f"the file {path.name} does not exist", "Was it moved or deleted?")
     # the reader is called by name: MONAI's LoadImage would try all others after it and report the last one's failure
-    reader = NrrdReader() if path.suffix == ".nrrd" else NibabelReader()
+    reader: Any = NrrdReader() if path.suffix == ".nrrd" else NibabelReader()
     try:
         array, meta = reader.get_data(reader.read(path))
         affine = np.asarray(meta["affine"], dtype=np.float64)
