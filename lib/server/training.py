@@ -114,9 +114,8 @@ class TrainingTask(TrainTask):
         try:
             result = self._train(config, datastore)
         except BaseException as error:  # however it ends, the clients must not wait for ever
-            self.file.end(
-                "failed", str(error) if isinstance(error, SemisegError) else f"{type(error).__name__}: {error}"
-            )
+            reason = str(error) if isinstance(error, SemisegError) else f"{type(error).__name__}: {error}"
+            self.file.end("failed", reason)
             raise
         self.file.end("done", result.reason, version=result.version, metric=result.metric)
         logger.info("Training ended: %s", result.reason)

@@ -125,13 +125,23 @@ class VolumeCache:
         for _, size, item in entries:
             if total <= self.budget:
                 return
-            shutil.rmtree(item, ignore_errors=True)
+            _remove(item)
             total -= size
 
 
 def _state(path: Path) -> tuple[str, str]:
     status = path.stat()
     return str(status.st_size), str(status.st_mtime_ns)
+
+
+def _remove(item: Path) -> None:
+    """Renamed first: nobody must find half an entry."""
+    gone = item.with_name(f".{item.name.lstrip('.')}.{os.getpid()}")
+    try:
+        os.rename(item, gone)
+    except FileNotFoundError:
+        return  # another process was faster
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _used(item: Path) -> tuple[float, int, Path] | None:
@@ -157,7 +167,7 @@ def _read(entry: Path) -> Volume | None:
         return None
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:  # a power cut, a disk that was full
         log.warning("The cached volume %s is damaged (%s) and is made again", entry.name, error)
-        shutil.rmtree(entry, ignore_errors=True)
+        _remove(entry)
         return None
 
 

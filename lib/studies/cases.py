@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from lib.errors import NotFoundError
+
+log = logging.getLogger(__name__)
 
 EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
 TRAINING, VALIDATION, UNLABELLED = "training", "validation", "unlabelled"
@@ -48,11 +53,11 @@ def find_cases(studies: Path | str) -> list[Case]:
     gets the ``StudyError`` that says why, so that it is reported instead of overlooked.
 
     Raises:
-        FileNotFoundError: the folder does not exist.
+        NotFoundError: the folder does not exist.
     """
     folder = Path(studies)
     if not folder.is_dir():
-        raise FileNotFoundError(f"The studies folder {folder} does not exist")
+        raise NotFoundError(f"The studies folder {folder} does not exist")
     labels = _images(folder / "labels" / "final")
     infos = _label_infos(folder)
     return [
@@ -78,7 +83,14 @@ def _images(folder: Path) -> dict[str, Path]:
     found = (
         path for path in sorted(folder.iterdir()) if path.name.endswith(EXTENSIONS) and not path.name.startswith(".")
     )
-    return {study_id(path): path for path in found}
+    images: dict[str, Path] = {}
+    for path in found:
+        if study_id(path) in images:
+            log.warning(
+                "Study '%s' has two files; %s is used, not %s", study_id(path), images[study_id(path)].name, path.name
+            )
+        images.setdefault(study_id(path), path)
+    return images
 
 
 def _label_infos(folder: Path) -> dict[str, dict[int, str] | None]:

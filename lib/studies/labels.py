@@ -24,6 +24,11 @@ class LabelMap:
 
     values: Mapping[int, str]
 
+    def __post_init__(self) -> None:
+        wrong = [f"{name}={value}" for value, name in self.values.items() if not 0 < value < 256]
+        if wrong:
+            raise ConfigError(f"The labels {', '.join(wrong)} have values outside of 1 to 255; renumber them")
+
     @property
     def names(self) -> tuple[str, ...]:
         """Class names without background; the class index is the place in this tuple plus one."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lib.errors import StudyError
+from lib.errors import SemisegError, StudyError
 from lib.studies.cache import Volume, VolumeCache
 from lib.studies.cases import Case
 from lib.studies.rotation import Rotation, in_turns
@@ -111,8 +111,7 @@ class Patches(Dataset):
     def _labelled(self, step: int, row: int) -> tuple[Tensor, Tensor, str]:
         rng = self._rng(LABELLED, step, row)
         place = in_turns(step * self.recipe.labelled * self.world + row, len(self.labelled), self.recipe.seed)
-        case = self.labelled[place]
-        volume = self.cache.get(case)
+        case, volume = self._first_readable(self.labelled[place:] + self.labelled[:place])
         pose = draw_pose(rng, volume.geometry.spacing)
         centre = _centre(rng, volume, self.recipe.patch, self.recipe.foreground)
         image, label = _cut(volume, centre, pose, self.recipe.patch)
@@ -122,23 +121,22 @@ class Patches(Dataset):
     def _unlabelled(self, step: int, row: int) -> tuple[Tensor, Tensor, str]:
         assert self.unlabelled is not None
         rng = self._rng(UNLABELLED, step, row)
-        window = self.unlabelled.window(step)
-        place = in_turns(step * self.recipe.unlabelled * self.world + row, len(window), self.recipe.seed)
-        case, volume = self._first_readable(window[place:] + window[:place])
+        draw = step * self.recipe.unlabelled * self.world + row
+        case, volume = self._first_readable(self.unlabelled.preferred(draw))
         pose = draw_pose(rng, volume.geometry.spacing)
         weak, _ = _cut(volume, _centre(rng, volume, self.recipe.patch, 0.0), pose, self.recipe.patch)
         strong = [apply_appearance(weak, draw_appearance(rng)) for _ in range(self.recipe.strong_views)]
         return weak, torch.stack(strong), case.id
 
     def _first_readable(self, cases: Sequence[Case]) -> tuple[Case, Volume]:
-        """An unlabelled study that breaks during a training gives its turn to the next one."""
+        """A study that breaks during a training gives its turn to the next one."""
         for case in (case for case in cases if case.id not in self.broken):
             try:
                 return case, self.cache.get(case)
             except StudyError as error:
                 self.broken[case.id] = str(error)
-        raise StudyError(
-            cases[0].id, "neither it nor any other unlabelled study at hand can be read", "Are the studies still there?"
+        raise SemisegError(
+            f"Not one of {len(cases)} studies can be read any more, '{cases[0].id}' among them; are they still there?"
         )
 
 

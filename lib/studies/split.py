@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from lib.errors import SemisegError
 from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case
 
 
@@ -26,7 +27,7 @@ class Split:
 
     def __init__(self, file: Path) -> None:
         self.file = file
-        self.sides: dict[str, str] = json.loads(file.read_text()) if file.is_file() else {}
+        self.sides = _read(file)
 
     def assign(self, cases: Sequence[Case], validation: float) -> list[Case]:
         """The cases with their sides; new labelled ones are assigned by hash and written down."""
@@ -45,3 +46,16 @@ class Split:
         draft = self.file.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(self.sides, indent=1, sort_keys=True))
         os.replace(draft, self.file)
+
+
+def _read(file: Path) -> dict[str, str]:
+    try:
+        sides = json.loads(file.read_text())
+        return {str(study): str(side) for study, side in sides.items()}
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError) as error:
+        remedy = (
+            "restore it from a backup; without it, studies may change sides and models be judged on what they learnt"
+        )
+        raise SemisegError(f"{file}, the sides of the studies, is damaged ({error}); {remedy}") from error

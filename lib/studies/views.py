@@ -128,7 +128,7 @@ def apply_appearance(patch: Tensor, look: Appearance) -> Tensor:
     """The patch ``(C, X, Y, Z)`` with another appearance; the same :class:`Appearance` gives the same result."""
     image = patch.float()
     if look.blur:
-        image = GaussianFilter(3, look.blur, truncated=2.0)(image[None])[0]
+        image = GaussianFilter(3, look.blur, truncated=3.0)(image[None])[0]
     if look.gamma != 1:
         low, span = image.amin(), (image.amax() - image.amin()).clamp_min(1e-6)
         image = ((image - low) / span) ** look.gamma * span + low

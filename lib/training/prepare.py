@@ -44,7 +44,7 @@ class Studies:
     def patches(self, config: Config, strong_views: int, steps: int, rank: int, world: int) -> Patches:
         """The stream of patches for a training of so many steps."""
         rotation = (
-            Rotation(self.unlabelled, self._capacity(), steps, config.seed)
+            Rotation(self.unlabelled, self._capacity(), steps * config.batch_unlabelled * world, config.seed)
             if self.unlabelled and strong_views
             else None
         )

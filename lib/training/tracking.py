@@ -54,7 +54,9 @@ class _MLflow:
         self.client = MlflowClient(f"sqlite:///{project / 'mlflow.sqlite'}")
         found = self.client.get_experiment_by_name("semiseg")
         experiment = (
-            found.experiment_id if found else self.client.create_experiment("semiseg", str(project / "mlflow-artifacts"))
+            found.experiment_id
+            if found
+            else self.client.create_experiment("semiseg", str(project / "mlflow-artifacts"))
         )
         self.run = self.client.create_run(experiment, run_name=run.name).info.run_id
         settings = [Param(key, str(value)[:250]) for key, value in config.to_dict().items()]

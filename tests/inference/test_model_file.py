@@ -86,7 +86,8 @@ def test_a_file_that_is_not_there_says_train_first(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"weights": {}}, {"format": "one"}, {"format": FORMAT, "config": 3}, torch.ones(3), "text", None]
+    "content",
+    [[1, 2], {"weights": {}}, {"format": "one"}, {"format": FORMAT, "config": 3}, torch.ones(3), "text", None],
 )
 def test_a_file_of_something_else_is_refused(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / "live.pt")

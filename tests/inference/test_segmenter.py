@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
@@ -143,7 +144,7 @@ def test_a_saved_label_is_read_back_where_it_was(tmp_path: Path, axes: str, endi
         found.save(tmp_path / f"{name}{ending}", values)
         array, own = read_volume(tmp_path / f"{name}{ending}")
         expected = found.label if values is None else values
-        assert array.dtype == expected.dtype
+        assert sitk.GetArrayFromImage(sitk.ReadImage(tmp_path / f"{name}{ending}")).dtype == expected.dtype
         assert np.array_equal(array, expected)
         np.testing.assert_allclose(own, affine, atol=1e-4)
 

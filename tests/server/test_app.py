@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import requests
 from monailabel.interfaces.app import MONAILabelApp
 
-from lib.errors import ConfigError, NotFoundError, NotReadyError
+from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
 from lib.server.app import SemisegApp
+from lib.server.threads import Threaded
 from lib.training.model_folder import ModelFolder
 
 ROOT = Path(__file__).parents[2]
@@ -116,6 +118,20 @@ def test_after_a_training_the_studies_are_scored_in_the_server_or_else_here(
     monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": None})
     app.train({"model": "semiseg"})  # the live model stays, and its scores with it
     assert len(calls) == 2
+
+
+def test_a_server_gets_its_layers_and_starts_nothing_unasked(app: SemisegApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monailabel.app import app as server
+
+    monkeypatch.setattr("monailabel.interfaces.app.Timeloop", MagicMock())
+    monkeypatch.setattr(app, "async_scoring", lambda method: pytest.fail("scoring was started"))
+    monkeypatch.setattr(server, "middleware_stack", None)
+    monkeypatch.setattr(server, "exception_handlers", dict(server.exception_handlers))
+    monkeypatch.setattr(server.router, "routes", list(server.router.routes))
+    app.on_init_complete()
+    assert isinstance(server.middleware_stack, Threaded)
+    assert SemisegError in server.exception_handlers
+    app.next_sample({"strategy": "random"})
 
 
 def test_in_a_tasks_own_process_the_reason_is_the_last_line(app: SemisegApp) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from lib.errors import StudyError
+from lib.errors import NotFoundError, StudyError
 from lib.studies.cases import UNLABELLED, find_cases, study_id, values_of
 from lib.studies.reading import read_volume
 
@@ -70,7 +70,7 @@ def test_a_folder_named_like_an_image_is_listed_so_that_it_is_reported(tmp_path:
 
 def test_an_empty_folder_has_no_cases_and_a_missing_one_is_said(tmp_path: Path) -> None:
     assert find_cases(tmp_path) == []
-    with pytest.raises(FileNotFoundError, match="nowhere"):
+    with pytest.raises(NotFoundError, match="nowhere"):
         find_cases(tmp_path / "nowhere")
 
 

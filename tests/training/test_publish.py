@@ -29,7 +29,9 @@ class Judged:
         weights = dict(loop.method.state_dict())
         self.key = next(key for key in reversed(weights) if key.endswith("bias"))
         weights[self.key] = torch.full_like(weights[self.key], dice or 0.0)
-        return Model(self.config, self.studies.cache.preprocess.plan, self.project.labels, weights, metrics={"dice": dice})
+        return Model(
+            self.config, self.studies.cache.preprocess.plan, self.project.labels, weights, metrics={"dice": dice}
+        )
 
     def publish(self, dice: float | None) -> Any:
         return publish(self.model(dice), self.project.folder, self.studies, self.config)
@@ -104,7 +106,11 @@ def test_a_damaged_live_model_is_replaced_and_named(
     assert cause in caplog.text
 
 
-def test_a_live_model_of_other_classes_cannot_be_compared_with(judged: Judged, caplog: pytest.LogCaptureFixture) -> None:
-    judged.project.folder.publish(dataclasses.replace(judged.model(0.75), labels=LabelMap({1: "liver", 2: "tumour"})), 5)
+def test_a_live_model_of_other_classes_cannot_be_compared_with(
+    judged: Judged, caplog: pytest.LogCaptureFixture
+) -> None:
+    judged.project.folder.publish(
+        dataclasses.replace(judged.model(0.75), labels=LabelMap({1: "liver", 2: "tumour"})), 5
+    )
     assert judged.publish(0.5).version == "0002"
     assert "other classes" in caplog.text

@@ -87,7 +87,14 @@ def test_a_signature_changes_with_what_changes_the_outcome(project: Any) -> None
 
 @pytest.mark.parametrize(
     ("status", "goes_on"),
-    [("running", True), ("interrupted", True), ("stopped", True), ("finished", False), ("converged", False), ("failed", False)],
+    [
+        ("running", True),
+        ("interrupted", True),
+        ("stopped", True),
+        ("finished", False),
+        ("converged", False),
+        ("failed", False),
+    ],
 )
 def test_a_run_that_did_not_come_to_its_end_is_gone_on_with(project: Any, status: str, goes_on: bool) -> None:
     run = project.folder.runs / "20200101-000000-supervised"

@@ -28,7 +28,7 @@ def test_it_is_the_dice_of_what_is_served(project: Any) -> None:
     for case in cases:
         served, truth = segmenter(case.image).label, np.asarray(nib.load(case.label).dataobj)
         assert found[case.id]["organ"] == pytest.approx(dice(served == 1, truth == 1), abs=0.02)
-    assert max(classes["organ"] for classes in found.values()) > 0.1
+    assert max(classes["organ"] for classes in found.values()) > 0.03
 
 
 def test_it_leaves_the_method_in_its_mode(project: Any) -> None:
