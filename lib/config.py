@@ -22,9 +22,13 @@ STRATEGIES = ("uncertainty", "random")
 Choices = tuple[str, ...]
 
 
-def setting(default: Any, text: str, unit: str = "", choices: Choices = (), low: float = -math.inf, high: float = math.inf) -> Any:
+def setting(
+    default: Any, text: str, unit: str = "", choices: Choices = (), low: float = -math.inf, high: float = math.inf
+) -> Any:
     """A dataclass field with what the checks and the table need."""
-    return dataclasses.field(default=default, metadata={"text": text, "unit": unit, "choices": choices, "low": low, "high": high})
+    return dataclasses.field(
+        default=default, metadata={"text": text, "unit": unit, "choices": choices, "low": low, "high": high}
+    )
 
 
 @dataclass(frozen=True)
@@ -32,33 +36,60 @@ class Config:
     """All settings. Lists are comma-separated in text form, without spaces (``--conf spacing 1,1,2.5``)."""
 
     method: str = setting("cross_pseudo", "training method", choices=METHODS)
-    labels: tuple[str, ...] = setting((), "class names in the order of their values 1, 2, ..., or name=value pairs; empty: from dataset.json, else from submitted labels")
+    labels: tuple[str, ...] = setting(
+        (),
+        "class names in the order of their values 1, 2, ..., or name=value pairs; empty: from dataset.json, else from submitted labels",
+    )
     model: str = setting("", "model folder; empty: model/<studies folder>-<hash> in the project")
 
-    spacing: tuple[float, ...] = setting((), "voxel spacing the networks see; empty: median of the studies", "mm", low=1e-3)
-    modality: str = setting("auto", "intensity scheme: mr scales by the mean and sd of each study, ct clips to the window of all", choices=("auto", "mr", "ct"))
-    patch: tuple[int, ...] = setting((), "patch size; empty: from the median shape and the device's memory", "voxels", low=8)
+    spacing: tuple[float, ...] = setting(
+        (), "voxel spacing the networks see; empty: median of the studies", "mm", low=1e-3
+    )
+    modality: str = setting(
+        "auto",
+        "intensity scheme: mr scales by the mean and sd of each study, ct clips to the window of all",
+        choices=("auto", "mr", "ct"),
+    )
+    patch: tuple[int, ...] = setting(
+        (), "patch size; empty: from the median shape and the device's memory", "voxels", low=8
+    )
     network: str = setting("residual_unet", "network architecture", choices=("residual_unet", "unet"))
-    size: str = setting("auto", "network size; auto: small on a CPU, medium on a GPU", choices=("auto", "small", "medium", "large"))
+    size: str = setting(
+        "auto", "network size; auto: small on a CPU, medium on a GPU", choices=("auto", "small", "medium", "large")
+    )
 
     iterations: int = setting(0, "training length; 0: by epochs or minutes", "iterations", low=0)
-    epochs: int = setting(0, f"training length in epochs of {EPOCH} iterations; 0: by iterations or minutes", "epochs", low=0)
-    minutes: float = setting(15.0, "training length by the clock, if neither iterations nor epochs are given", "min", low=0.05)
+    epochs: int = setting(
+        0, f"training length in epochs of {EPOCH} iterations; 0: by iterations or minutes", "epochs", low=0
+    )
+    minutes: float = setting(
+        15.0, "training length by the clock, if neither iterations nor epochs are given", "min", low=0.05
+    )
     batch_labelled: int = setting(2, "labelled patches an iteration", "patches", low=1)
     batch_unlabelled: int = setting(2, "unlabelled patches an iteration", "patches", low=1)
     learning_rate: float = setting(2e-3, "peak of the one-cycle schedule (AdamW)", low=1e-8, high=1)
     weight_decay: float = setting(1e-2, "decoupled weight decay (AdamW)", low=0, high=1)
     gradient_clip: float = setting(1.0, "largest gradient norm of an iteration; 0: no clipping", low=0)
-    ema: float = setting(0.99, "decay of the weight average that is validated and published; 0: the last weights", low=0, high=0.99999)
+    ema: float = setting(
+        0.99, "decay of the weight average that is validated and published; 0: the last weights", low=0, high=0.99999
+    )
     foreground: float = setting(0.5, "share of labelled patches centred on a labelled structure", low=0, high=1)
     consistency: float = setting(1.0, "weight of the loss on unlabelled patches after its ramp", low=0)
     ramp: float = setting(0.3, "share of the training over which that weight rises", low=0, high=1)
-    confidence: float = setting(0.0, "pseudo-labels below this probability are not learnt from; 0: all are", low=0, high=1)
-    precision: str = setting("auto", "auto: bf16 where the processor computes in it, fp16 on CUDA, else fp32", choices=("auto", "fp32", "bf16", "fp16"))
+    confidence: float = setting(
+        0.0, "pseudo-labels below this probability are not learnt from; 0: all are", low=0, high=1
+    )
+    precision: str = setting(
+        "auto",
+        "auto: bf16 where the processor computes in it, fp16 on CUDA, else fp32",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    )
     pretrained: bool = setting(True, "start from the live model; false: from nothing")
     seed: int = setting(0, "seed of weights, patches and views", low=0)
 
-    validation: float = setting(0.2, "share of the studies whose labels are kept for validation; 0: none", low=0, high=0.9)
+    validation: float = setting(
+        0.2, "share of the studies whose labels are kept for validation; 0: none", low=0, high=0.9
+    )
     validations: int = setting(10, "validations during a training", low=1)
     patience: int = setting(0, "end after so many validations without a better one; 0: never", low=0)
     checkpoint_every: int = setting(200, "distance of the checkpoints a training resumes from", "iterations", low=1)
@@ -66,7 +97,9 @@ class Config:
     tracking: str = setting("none", "experiment tracking beside TensorBoard", choices=("none", "mlflow"))
 
     overlap: float = setting(0.5, "overlap of neighbouring windows at inference", low=0, high=0.9)
-    strategy: str = setting("uncertainty", "how the next study is chosen, if the client does not say", choices=STRATEGIES)
+    strategy: str = setting(
+        "uncertainty", "how the next study is chosen, if the client does not say", choices=STRATEGIES
+    )
     score_minutes: float = setting(10.0, "time after a training to score the unlabelled studies", "min", low=0)
     cache_gb: float = setting(8.0, "disk budget of the preprocessed volumes", "GB", low=0.001)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
@@ -76,9 +109,15 @@ class Config:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
-        _require(not (self.iterations and self.epochs), "iterations and epochs both give the training's length; set one of them")
+        _require(
+            not (self.iterations and self.epochs),
+            "iterations and epochs both give the training's length; set one of them",
+        )
         for name in ("spacing", "patch"):
-            _require(len(getattr(self, name)) in (0, 3), f"{name} needs three numbers, e.g. {name}=1,1,1, or none for the choice by the studies")
+            _require(
+                len(getattr(self, name)) in (0, 3),
+                f"{name} needs three numbers, e.g. {name}=1,1,1, or none for the choice by the studies",
+            )
         named = self.label_values
         _require(len(named) == len(set(named.values())) == len(self.labels), "labels names a class or a value twice")
 
@@ -113,7 +152,9 @@ class Config:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON and ``weights_only`` files hold them; :meth:`from_dict` reads them back."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()}
+        return {
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
@@ -130,7 +171,10 @@ def _require(condition: bool, sentence: str) -> None:
 def _check(field: dataclasses.Field, value: Any) -> None:
     meta = field.metadata
     if meta["choices"]:
-        _require(value in meta["choices"], f"{field.name} '{value}' does not exist; choose one of: {', '.join(meta['choices'])}")
+        _require(
+            value in meta["choices"],
+            f"{field.name} '{value}' does not exist; choose one of: {', '.join(meta['choices'])}",
+        )
     for number in value if isinstance(value, tuple) else (value,):
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             inside = meta["low"] <= number <= meta["high"]  # also refuses NaN
@@ -139,7 +183,10 @@ def _check(field: dataclasses.Field, value: Any) -> None:
 
 def _label(text: str, place: int) -> tuple[str, int]:
     name, _, value = text.partition("=")
-    _require(bool(name) and (not value or value.isdigit() and 0 < int(value) < 256), f"label '{text}' is neither a name nor name=value with a value of 1 to 255")
+    _require(
+        bool(name) and (not value or value.isdigit() and 0 < int(value) < 256),
+        f"label '{text}' is neither a name nor name=value with a value of 1 to 255",
+    )
     return name, int(value) if value else place
 
 
@@ -147,17 +194,25 @@ def _parse(key: str, value: Any, kind: Any) -> Any:
     """``value`` as ``kind``; text is read as --conf gives it, anything else must already fit."""
     try:
         if kind is bool:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[str(value).strip().lower()]
+            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                str(value).strip().lower()
+            ]
         if kind in (int, float, str):
             if kind is int and float(value) != int(float(value)):
                 raise ValueError
             return str(value).strip() if kind is str else kind(float(value))
         item = kind.__args__[0]
         if isinstance(value, str):
-            value = json.loads(value) if value.strip().startswith("[") else [part for part in value.split(",") if part.strip()]
+            value = (
+                json.loads(value)
+                if value.strip().startswith("[")
+                else [part for part in value.split(",") if part.strip()]
+            )
         return tuple(_parse(key, part, item) for part in value)
     except (KeyError, ValueError, TypeError, OverflowError):
-        name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(kind, "a comma-separated list")
+        name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
+            kind, "a comma-separated list"
+        )
         raise ConfigError(f"Setting {key} = {value!r} is not {name}") from None
 
 
@@ -165,9 +220,17 @@ def table() -> str:
     """The settings as a Markdown table."""
     rows = ["| key | default | unit | what it does |", "|---|---|---|---|"]
     for field in dataclasses.fields(Config):
-        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else str(field.default).lower() if isinstance(field.default, bool) else field.default
+        default = (
+            ",".join(map(str, field.default))
+            if isinstance(field.default, tuple)
+            else str(field.default).lower()
+            if isinstance(field.default, bool)
+            else field.default
+        )
         choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        rows.append(f"| `{field.name}` | {f'`{default}`' if default != '' else 'empty'} | {field.metadata['unit']} | {field.metadata['text']}{choices} |")
+        rows.append(
+            f"| `{field.name}` | {f'`{default}`' if default != '' else 'empty'} | {field.metadata['unit']} | {field.metadata['text']}{choices} |"
+        )
     return "\n".join(rows)
 
 

@@ -71,25 +71,20 @@ class Patches(Dataset):
             "label": torch.stack([row[1] for row in rows]),
             "ids": [row[2] for row in rows],
         }
-        if self.unlabelled is None or not self.recipe.strong_views:
-            return batch
-        views = [
-            self._unlabelled(step, self.rank * self.recipe.unlabelled + row) for row in range(self.recipe.unlabelled)
-        ]
+        start = step * self.recipe.unlabelled * self.world
+        if self.unlabelled and self.recipe.strong_views and self._readable(self.unlabelled.preferred(start)):
+            batch |= self._unlabelled_rows(step)
+        return batch | {"skipped": self.broken}
+
+    def _unlabelled_rows(self, step: int) -> Batch:
+        start = self.rank * self.recipe.unlabelled
+        views = [self._unlabelled(step, start + row) for row in range(self.recipe.unlabelled)]
         weak, strong, ids = zip(*views, strict=True)
-        pairs = range(
-            self.rank * self.recipe.unlabelled // 2,
-            self.rank * self.recipe.unlabelled // 2 + (self.recipe.unlabelled + 1) // 2,
-        )
+        pairs = range(start // 2, start // 2 + (self.recipe.unlabelled + 1) // 2)
         boxes = [draw_box(self._rng(UNLABELLED, step, 2**20 + pair), self.recipe.patch) for pair in pairs]
         mix = torch.stack([boxes[row // 2] for row in range(self.recipe.unlabelled)])
-        return batch | {
-            "weak": torch.stack(weak),
-            "strong": torch.stack(strong, dim=1),
-            "mix": mix,
-            "unlabelled_ids": list(ids),
-            "skipped": self.broken,
-        }
+        stacked = {"weak": torch.stack(weak), "strong": torch.stack(strong, dim=1), "mix": mix}
+        return stacked | {"unlabelled_ids": list(ids)}
 
     def stream(self, start: int, stop: int, workers: int) -> Iterator[Batch]:
         """The batches of the steps from ``start`` up to ``stop``, prepared ahead by so many processes."""
@@ -130,14 +125,21 @@ class Patches(Dataset):
 
     def _first_readable(self, cases: Sequence[Case]) -> tuple[Case, Volume]:
         """A study that breaks during a training gives its turn to the next one."""
+        found = self._readable(cases)
+        if found:
+            return found
+        raise SemisegError(
+            f"Not one of {len(cases)} studies can be read any more, '{cases[0].id}' among them; are they still there?"
+        )
+
+    def _readable(self, cases: Sequence[Case]) -> tuple[Case, Volume] | None:
+        """The first of the cases that can be read; those before it are noted as broken and not tried again."""
         for case in (case for case in cases if case.id not in self.broken):
             try:
                 return case, self.cache.get(case)
             except StudyError as error:
                 self.broken[case.id] = str(error)
-        raise SemisegError(
-            f"Not one of {len(cases)} studies can be read any more, '{cases[0].id}' among them; are they still there?"
-        )
+        return None
 
 
 def _one_thread(_: int) -> None:

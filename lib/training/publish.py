@@ -58,4 +58,5 @@ def _live_dice(folder: ModelFolder, studies: Studies, config: Config) -> float |
         log.warning("The live model has other classes and cannot be compared with")
         return None
     cache = VolumeCache(folder.cache, Preprocess(live.plan), live.labels, studies.cache.budget)
-    return mean_dice(validate(method, studies.validation, cache, config))
+    found = validate(method, studies.validation, cache, config)
+    return mean_dice(found) if found else None

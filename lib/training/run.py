@@ -141,6 +141,8 @@ class Run:
         assert self.validator is not None
         step = engine.state.iteration
         found = self.validator(self.loop.smoothed)
+        if not found:
+            return  # all were deleted meanwhile; the log says so
         self.history.add(step, found, self.loop.smoothed)
         self.log_values(
             {"validation/dice": self.history.metrics[step]}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from lib.config import Config
+from lib.errors import StudyError
 from lib.inference.metrics import dice
 from lib.inference.segmenter import Segmenter
 from lib.methods.base import Method
@@ -12,17 +14,28 @@ from lib.studies.cache import VolumeCache
 from lib.studies.cases import Case
 from lib.studies.labels import LabelMap, read_label
 
+log = logging.getLogger(__name__)
+
 CaseDice = dict[str, dict[str, float]]  # study -> class -> Dice
 
 
 def validate(method: Method, cases: Sequence[Case], cache: VolumeCache, config: Config) -> CaseDice:
-    """The Dice of each class on each case, with the method's weights as they are; leaves it in its mode."""
+    """The Dice of each class on each case, with the method's weights as they are; leaves it in its mode.
+
+    A case that cannot be read any more is left out and said so.
+    """
     mode = method.training
     segmenter = Segmenter(method, cache.preprocess.plan, cache.labels, config)
+    found: CaseDice = {}
     try:
-        return {case.id: _case_dice(segmenter, case, cache, cache.labels) for case in cases}
+        for case in cases:
+            try:
+                found[case.id] = _case_dice(segmenter, case, cache, cache.labels)
+            except StudyError as error:
+                log.warning("Not validated on. %s", error)
     finally:
         method.train(mode)
+    return found
 
 
 def mean_dice(found: CaseDice) -> float:

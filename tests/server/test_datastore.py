@@ -127,11 +127,12 @@ def test_changes_of_threads_and_processes_at_once_are_all_kept(datastore: Folder
     assert kept == {f"{name}{i}" for name in ("a", "b", "process") for i in range(25)}
 
 
-def change_slowly(datastore: FolderDatastore, held: Any, go: Any) -> None:
+def change_slowly(folder: str, config: Config, held: Any, go: Any) -> None:
     """A change that has read the index and not yet written it."""
+    datastore = FolderDatastore(folder, config)
     with datastore._alone():
         held.set()
-        go.wait()
+        go.wait(20)
         datastore._datastore.objects["phantom_001"].image.info["slow"] = 1
         datastore._update_datastore_file()
 
@@ -139,11 +140,10 @@ def change_slowly(datastore: FolderDatastore, held: Any, go: Any) -> None:
 def test_a_change_waits_for_the_one_of_another_process(datastore: FolderDatastore, config: Config) -> None:
     fork = multiprocessing.get_context("fork")
     held, go = fork.Event(), fork.Event()
-    other = FolderDatastore(datastore._datastore_path, config)
-    slow = fork.Process(target=change_slowly, args=(other, held, go))
+    slow = fork.Process(target=change_slowly, args=(datastore._datastore_path, config, held, go))
     quick = threading.Thread(target=datastore.update_image_info, args=("phantom_001", {"quick": 1}))
     slow.start()
-    held.wait()
+    assert held.wait(20)
     quick.start()
     quick.join(0.5)
     go.set()

@@ -67,7 +67,7 @@ def test_without_unlabelled_studies_or_views_there_is_one_stream(phantom_studies
     alone = Patches(whole.cache, whole.labelled, None, recipe())
     supervised = patches(phantom_studies, tmp_path, recipe(strong_views=0))
     for batch in (alone[3], supervised[3]):
-        assert set(batch) == {"image", "label", "ids"}
+        assert set(batch) == {"image", "label", "ids", "skipped"}
         assert torch.equal(batch["image"], whole[3]["image"])  # the labelled stream does not depend on the other
 
 
@@ -197,10 +197,19 @@ def test_an_unlabelled_study_that_breaks_gives_its_turn_to_another(
     assert broken in source[99]["skipped"][broken]
 
 
-def test_no_readable_unlabelled_study_is_a_sentence(studies: Path, tmp_path: Path) -> None:
+def test_without_a_readable_unlabelled_study_the_labelled_stream_goes_on(studies: Path, tmp_path: Path) -> None:
+    unlabelled = [case for case in find_cases(studies) if not case.label]
+    for case in unlabelled:
+        case.image.write_bytes(b"broken")
+    batch = patches(studies, tmp_path)[0]
+    assert "weak" not in batch
+    assert set(batch["skipped"]) == {case.id for case in unlabelled}
+
+
+def test_without_a_readable_labelled_study_there_is_a_sentence(studies: Path, tmp_path: Path) -> None:
     for case in find_cases(studies):
-        if not case.label:
-            case.image.write_bytes(b"broken")
+        if case.label:
+            case.label.write_bytes(b"broken")
     with pytest.raises(SemisegError, match="can be read"):
         patches(studies, tmp_path)[0]
 

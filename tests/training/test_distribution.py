@@ -74,7 +74,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(project: Any, both: Path
             Segmenter.load(folder.live, "cpu").predict(project.image(6))
             for folder in (ModelFolder(both / method), project.folder)
         )  # the weights themselves may differ: the bias before a norm has no gradient but rounding
-        torch.testing.assert_close(together, one, rtol=0, atol=1e-3)
+        torch.testing.assert_close(together, one, rtol=0, atol=1e-2)  # where the CPU has it, in bf16
 
     for rank in (0, 1):  # a stop that one process was told of ends both, at the same step
         assert [int(step) for step in read(both, "stopped", rank)["losses"]] == list(range(1, STOP_AT + 1))
