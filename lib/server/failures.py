@@ -6,7 +6,7 @@ import json
 import logging
 from collections.abc import Callable
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from monailabel.interfaces.exception import (
@@ -20,12 +20,15 @@ from lib.errors import SemisegError
 
 logger = logging.getLogger(__name__)
 
+CLIENTS_FAULT = ("Neither Image nor File", "DICOM SEG format is not supported")  # in monailabel/endpoints/infer.py
+
 
 def answer_in_sentences(app: FastAPI) -> None:
     """Register the handlers below. The app must build its middleware stack after that."""
     handlers: dict[type[Exception], Callable] = {
         SemisegError: _semiseg,
         MONAILabelException: _monailabel,
+        HTTPException: _http,
         RequestValidationError: _validation,
         json.JSONDecodeError: _json,
         Exception: _bug,
@@ -42,6 +45,12 @@ async def _monailabel(request: Request, error: MONAILabelException) -> JSONRespo
     if isinstance(error, (ImageNotFoundException, LabelNotFoundException)):
         return _answer(request, 404, error.msg)
     return _answer(request, 400 if error.error == MONAILabelError.INVALID_INPUT else 500, error.msg)
+
+
+async def _http(request: Request, error: HTTPException) -> JSONResponse:
+    """MONAI Label answers 500 to some requests that the client has to change."""
+    status = 400 if str(error.detail).startswith(CLIENTS_FAULT) else error.status_code
+    return JSONResponse({"detail": error.detail}, status, error.headers)
 
 
 async def _validation(request: Request, error: RequestValidationError) -> JSONResponse:

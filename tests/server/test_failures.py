@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from monailabel.interfaces.exception import ImageNotFoundException, MONAILabelError, MONAILabelException
 
 from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError, StudyError
@@ -26,6 +26,12 @@ FAILURES = {
         "Model is not provided",
     ),
     "image": (ImageNotFoundException("Image x not found"), 404, "Image x not found"),
+    "no image": (
+        HTTPException(500, "Neither Image nor File not Session ID input is provided"),
+        400,
+        "Neither Image nor File not Session ID input is provided",
+    ),
+    "no such file": (HTTPException(404, "Image NOT Found"), 404, "Image NOT Found"),
     "app": (MONAILabelException(MONAILabelError.APP_ERROR, "It failed"), 500, "It failed"),
 }
 
