@@ -3,7 +3,7 @@
 1. Write the studies: generated ones, or with ``--download`` the hippocampi of the Medical Segmentation Decathlon.
 2. Train the same network twice for as many iterations: ``cross_pseudo`` on all studies, ``supervised`` on the labels.
 3. Evaluate both on studies that neither has seen: a table, and ``overlay.png``.
-4. Serve the studies with the semi-supervised model, for 3D Slicer or a browser.
+4. Score the unlabelled studies and serve all with the semi-supervised model, for 3D Slicer or a browser.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from lib.inference.evaluation import Evaluation, evaluate, summary
 from lib.inference.model_file import Model
 from lib.inference.overlay import Row, draw_overlay
 from lib.inference.segmenter import Segmenter
+from lib.selection.scoring import score_studies
+from lib.selection.store import ScoreStore
 from lib.studies.cases import Case, find_cases
 from lib.studies.labels import LabelMap, label_map, read_label
 from lib.studies.orientation import to_ras
@@ -53,6 +55,7 @@ def main() -> int:
         studies, held_out = (download if options.download else generate)(options.folder, options.seed)
         models = train_both(studies, options.folder, options.minutes, options.seed)
         compare(models, find_cases(held_out), options.folder / "overlay.png")
+        score(models["cross_pseudo"], find_cases(studies))
     except (SemisegError, OSError) as error:
         print(f"The demo ends here: {error}", file=sys.stderr)
         return 2
@@ -144,6 +147,12 @@ def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> No
     rows = [draw_row(cases[i], segmenters, {method: each[i] for method, each in found.items()}, labels) for i in shown]
     draw_overlay(picture, rows, labels.values)
     print(f"\nThe best, the median and the worst of them: {picture.resolve()}\n")
+
+
+def score(model: Path, cases: Sequence[Case]) -> None:
+    """How unsure the model is of each unlabelled study, so that the server knows which one to offer first."""
+    unlabelled = [case for case in cases if not case.label]
+    score_studies(Segmenter.load(model), unlabelled, ScoreStore(ModelFolder(model.parent).scores), minutes=1)
 
 
 def print_table(found: dict[str, list[Evaluation]], names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from lib.training.loop import Loop
 
 log = logging.getLogger(__name__)
 
-WARM_UP, TIMED = 3, 6  # trial iterations: the first ones load libraries and fill queues
+WARM_UP, TIMED = 6, 10  # trial iterations: the first ones load libraries and live on a queue that is full
 FEWEST = 30  # iterations; below it nothing is learnt, whatever the clock says
 
 
@@ -33,7 +33,7 @@ def training_length(
     """
     if config.iterations or config.epochs:
         return config.iterations or config.epochs * EPOCH
-    loop = trial(WARM_UP + TIMED)
+    loop = trial(2 * EPOCH)  # longer than is timed, so that its helpers stay as busy as in the real one
     engine = loop.engine()
     for number in range(1, WARM_UP + 1 + TIMED):
         if number == WARM_UP + 1:
