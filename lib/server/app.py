@@ -58,7 +58,7 @@ class SemisegApp(MONAILabelApp):
         limit_threads(self.config)
         self.folder = ModelFolder.of(self.config, studies)
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        self.live = LiveModel(self.folder.path / "live.pt", self.config)
+        self.live = LiveModel(self.folder.path / "live.pt", self.config, TrainStats(self.folder).locked)
         self.scores = ScoreStore(self.folder.scores)
         super().__init__(
             app_dir,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import torch
 
 from lib.config import Config
 from lib.errors import NotReadyError, SemisegError
@@ -21,10 +23,13 @@ class LiveModel:
 
     Args:
         file: where trainings publish; it need not exist yet.
+        training: whether a training runs at the moment. While it does, predictions take one thread: more would spin
+            on the cores that the training needs (see ``lib/__init__.py``), and slow down both by far more than that.
     """
 
-    def __init__(self, file: Path, config: Config) -> None:
-        self.file, self.config = file, config
+    def __init__(self, file: Path, config: Config, training: Callable[[], bool] = lambda: False) -> None:
+        self.file, self.config, self.training = file, config, training
+        self._threads = config.threads or torch.get_num_threads()
         self._predicting, self._loading = threading.Lock(), threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._segmenter: Segmenter | None = None
@@ -43,7 +48,9 @@ class LiveModel:
             SemisegError: the file is no model.
         """
         with self._predicting:
-            yield self._newest()
+            segmenter = self._newest()
+            torch.set_num_threads(1 if self.training() else self._threads)  # of this thread, where the block runs
+            yield segmenter
 
     def loaded(self) -> Segmenter | None:
         """The newest published model for a look at its version and classes; None if there is none that can be used.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+import torch
 
+from lib.config import Config
 from lib.errors import NotReadyError, SemisegError
 from lib.server.live import LiveModel
+from lib.server.train_stats import TrainStats
 from lib.training.model_folder import ModelFolder
 
 
@@ -34,6 +37,23 @@ def test_a_model_is_loaded_once_and_again_when_another_is_published_or_restored(
     restored = live.loaded()
     assert restored is not None
     assert (restored.version, restored.checksum) == ("0001", first.checksum)
+
+
+def test_while_a_training_runs_predictions_take_one_thread(
+    live: LiveModel, publish: Callable[..., str], folder: ModelFolder
+) -> None:
+    publish()
+    wide = LiveModel(live.file, Config(threads=2), TrainStats(folder).locked)
+    before = torch.get_num_threads()
+    try:
+        with wide.use():
+            assert torch.get_num_threads() == 2
+        with folder.lock("training"), wide.use():
+            assert torch.get_num_threads() == 1
+        with wide.use():
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_look_at_the_model_does_not_wait_for_a_prediction(live: LiveModel, publish: Callable[..., str]) -> None:
