@@ -245,6 +245,17 @@ def test_over_a_training_every_study_is_drawn(count: int, capacity: int, total: 
     assert drawn == {case.id for case in cases}
 
 
+@pytest.mark.parametrize(("count", "capacity", "draws"), [(300, 40, 300), (300, 40, 600), (200, 20, 1000)])
+def test_a_study_is_drawn_at_the_latest_when_it_leaves(count: int, capacity: int, draws: int) -> None:
+    """Turns within a moving window alone would leave some out."""
+    rotation = Rotation(named(count), capacity, draws, seed=0)
+    assert {rotation.preferred(draw)[0].id for draw in range(draws)} == {case.id for case in named(count)}
+    for draw in range(draws):
+        order = rotation.preferred(draw)
+        assert {case.id for case in order[: rotation.capacity]} == {case.id for case in rotation.window(draw)}
+        assert len({case.id for case in order}) == count  # whoever cannot be read, somebody takes the turn
+
+
 class OneVolume(VolumeCache):
     """Any case is the same few voxels: for tests of who is drawn, not of what."""
 
