@@ -17,7 +17,18 @@ from lib.errors import ConfigError
 
 EPOCH = 50  # iterations; the clients think in epochs, the schedules in iterations
 
-METHODS = ("supervised", "cross_pseudo")
+METHODS = (
+    "multiscale",
+    "ideal",
+    "semi_cml",
+    "cross_level",
+    "cross_pseudo",
+    "mean_teacher",
+    "copy_paste",
+    "rcps",
+    "best",
+    "supervised",
+)
 STRATEGIES = ("uncertainty", "random")
 Choices = tuple[str, ...]
 
@@ -35,25 +46,40 @@ def setting(
 class Config:
     """All settings. Lists are comma-separated in text form, without spaces (``--conf spacing 1,1,2.5``)."""
 
-    method: str = setting("cross_pseudo", "training method", choices=METHODS)
+    method: str = setting("multiscale", "training method", choices=METHODS)
     labels: tuple[str, ...] = setting(
         (),
         "class names in the order of their values 1, 2, ..., or name=value pairs; empty: from dataset.json, else from submitted labels",
     )
     model: str = setting("", "model folder; empty: model/<studies folder>-<hash> in the project")
 
+    dimension: str = setting(
+        "auto",
+        "3D networks, or 2D ones slice by slice; auto: 2 for pictures, single slices and slices thicker than 4 pixels",
+        choices=("auto", "2", "3"),
+    )
     spacing: tuple[float, ...] = setting(
-        (), "voxel spacing the networks see; empty: median of the studies", "mm", low=1e-3
+        (),
+        "voxel spacing the networks see, for 2D also of the slice only; empty: median of the studies",
+        "mm",
+        low=1e-3,
     )
     modality: str = setting(
         "auto",
-        "intensity scheme: mr scales by the mean and sd of each study, ct clips to the window of all",
-        choices=("auto", "mr", "ct"),
+        "intensity scheme: mr scales by the mean and sd of each body, ct clips to the window of all, picture scales by the mean and sd of each image over all its colours",
+        choices=("auto", "mr", "ct", "picture"),
+    )
+    modalities: tuple[str, ...] = setting(
+        (),
+        "series that belong together, as files <id>_<name>, or name=pattern with * for the id (ct=*-CT); empty: every file is a study",
     )
     patch: tuple[int, ...] = setting(
-        (), "patch size; empty: from the median shape and the device's memory", "voxels", low=8
+        (),
+        "patch size, for 2D also of the slice only; empty: from the median shape and the device's memory",
+        "voxels",
+        low=8,
     )
-    network: str = setting("residual_unet", "network architecture", choices=("residual_unet", "unet"))
+    network: str = setting("unet", "network architecture", choices=("unet", "residual_unet"))
     size: str = setting(
         "auto", "network size; auto: small on a CPU, medium on a GPU", choices=("auto", "small", "medium", "large")
     )
@@ -65,8 +91,12 @@ class Config:
     minutes: float = setting(
         15.0, "training length by the clock, if neither iterations nor epochs are given", "min", low=0.05
     )
-    batch_labelled: int = setting(2, "labelled patches an iteration", "patches", low=1)
-    batch_unlabelled: int = setting(2, "unlabelled patches an iteration", "patches", low=1)
+    batch_labelled: int = setting(
+        0, "labelled patches an iteration; 0: 2, of slices as many as hold as many voxels, 2 to 8", "patches", low=0
+    )
+    batch_unlabelled: int = setting(
+        0, "unlabelled patches an iteration; 0: 2, of slices as many as hold as many voxels, 2 to 8", "patches", low=0
+    )
     learning_rate: float = setting(2e-3, "peak of the one-cycle schedule (AdamW)", low=1e-8, high=1)
     weight_decay: float = setting(1e-2, "decoupled weight decay (AdamW)", low=0, high=1)
     gradient_clip: float = setting(1.0, "largest gradient norm of an iteration; 0: no clipping", low=0)
@@ -78,6 +108,17 @@ class Config:
     ramp: float = setting(0.3, "share of the training over which that weight rises", low=0, high=1)
     confidence: float = setting(
         0.0, "pseudo-labels below this probability are not learnt from; 0: all are", low=0, high=1
+    )
+    contrast: float = setting(0.1, "weight of the contrastive terms after the ramp", low=0)
+    temperature: float = setting(0.1, "temperature of the contrastive terms", low=0.05, high=10)
+    teacher: float = setting(0.99, "decay of the weight average that teaches", low=0, high=0.99999)
+    pretraining: float = setting(
+        0.5, "ideal: length of the stage without labels before the training, as a share of it; 0: none", low=0
+    )
+    correspondence: str = setting(
+        "argmax",
+        "ideal: cells of two views that belong together, by the similarity of their features or by their place",
+        choices=("argmax", "geometric"),
     )
     precision: str = setting(
         "auto",
@@ -113,10 +154,11 @@ class Config:
             not (self.iterations and self.epochs),
             "iterations and epochs both give the training's length; set one of them",
         )
-        for name in ("spacing", "patch"):
+        for name, example in (("spacing", "1,1,1"), ("patch", "64,64,48")):
             _require(
-                len(getattr(self, name)) in (0, 3),
-                f"{name} needs three numbers, e.g. {name}=1,1,1, or none for the choice by the studies",
+                len(getattr(self, name)) in ((0, 3) if self.dimension == "3" else (0, 2, 3)),
+                f"{name} needs three numbers, e.g. {name}={example}, in dimension 2 two or three, or none for the "
+                "choice by the studies",
             )
         named = self.label_values
         _require(len(named) == len(set(named.values())) == len(self.labels), "labels names a class or a value twice")

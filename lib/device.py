@@ -12,6 +12,7 @@ from lib.config import Config
 from lib.errors import ConfigError
 
 Network = TypeVar("Network", bound=nn.Module)
+CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -52,24 +53,29 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
-def memory_format(device: torch.device) -> torch.memory_format:
-    """Channels-last on CUDA, whose tensor cores want it; on CPUs oneDNN reorders by itself and is faster left alone."""
-    return torch.channels_last_3d if device.type == "cuda" else torch.contiguous_format
+def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
+    """Channels-last on CUDA, whose tensor cores want it; on CPUs oneDNN reorders by itself and is faster left alone.
+
+    Args:
+        ndim: of images and weights: 4 in dimension 2, 5 in dimension 3; others have no such layout.
+    """
+    return CHANNELS_LAST.get(ndim, torch.contiguous_format) if device.type == "cuda" else torch.contiguous_format
 
 
-def place(value: Tensor, device: torch.device) -> Tensor:
-    """A tensor of a batch on the device, in the layout the networks want."""
+def place(value: Tensor, device: torch.device, axes: int = 3) -> Tensor:
+    """A tensor of a batch on the device, in the layout the networks want; ``axes`` are those of their space."""
     moved = value.to(device, non_blocking=True)
-    return (
-        moved.contiguous(memory_format=memory_format(device))
-        if moved.ndim == 5 and moved.is_floating_point()
-        else moved
-    )
+    if moved.ndim != axes + 2 or not moved.is_floating_point():
+        return moved  # of the strong views, (V, U, C, H, W), neither dimension has a layout
+    return moved.contiguous(memory_format=memory_format(device, moved.ndim))
 
 
 def place_network(network: Network, device: torch.device) -> Network:
     """A network on the device, its weights in the same layout."""
-    return network.to(device).to(memory_format=memory_format(device))  # type: ignore[call-overload]
+    placed = network.to(device)
+    for value in placed.parameters():
+        value.data = value.data.contiguous(memory_format=memory_format(device, value.ndim))
+    return placed
 
 
 def limit_threads(config: Config) -> None:

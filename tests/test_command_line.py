@@ -21,6 +21,8 @@ from lib.command_line.parser import COMMON, SETTINGS, build_parser, given_settin
 from lib.config import Config
 from lib.inference.model_file import Model
 from lib.selection.store import ScoreStore
+from lib.studies.phantom_pictures import write_pictures
+from lib.studies.reading import read_volume
 from lib.training import model_folder
 from lib.training.model_folder import ModelFolder
 
@@ -169,6 +171,25 @@ def test_a_bad_study_is_named_and_the_others_are_done(
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["phantom_003.nii.gz", "phantom_005.nii.gz"]
 
 
+def test_pictures_are_trained_on_segmented_into_png_and_evaluated_in_pixels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    studies, out = tmp_path / "pictures", tmp_path / "out"
+    write_pictures(studies, 4, 3, size=(40, 24), ending=".jpg")
+    (studies / "picture_003.jpg").rename(studies / "picture_003.JPG")
+    line = ["--studies", str(studies), "--model", str(tmp_path / "model"), "--device", "cpu"]
+    settings = ["--iterations", "2", "--validations", "1", "--workers", "0", "--method", "supervised"]
+    assert main(["train", *line, *settings]) == 0
+    assert main(["infer", *line, "--output", str(out), "--uncertainty"]) == 0
+    assert sorted(file.name for file in out.iterdir()) == ["picture_003.png", "picture_003_uncertainty.nrrd"]
+    assert read_volume(out / "picture_003.png")[0].shape == (40, 24, 1)
+    capsys.readouterr()
+    assert main(["evaluate", *line]) == 0
+    printed = capsys.readouterr().out
+    assert "pixels." in printed
+    assert " mm" not in printed
+
+
 def test_next_offers_the_highest_scores_first(
     trained: ModelFolder, phantom_studies: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +220,7 @@ def test_next_without_a_model_is_random_and_ends_when_everything_is_labelled(
     ("line", "says"),
     [
         ("evaluate --conf itrations 3", "did you mean 'iterations'?"),
-        ("evaluate --method magic", "choose one of: supervised"),
+        ("evaluate --method magic", "choose one of: multiscale, ideal, semi_cml"),
         ("evaluate --model {empty}", "train one first"),
         ("infer --output {empty} --model {empty}", "train one first"),
         ("train --model {file}", "needs the folder of a project"),

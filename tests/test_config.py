@@ -50,7 +50,7 @@ def test_plain_values_are_read_like_text(conf: dict[str, Any]) -> None:
     [
         ({"itrations": "5"}, "did you mean 'iterations'"),
         ({"xyzzy": "5"}, "the keys are: method, labels"),
-        ({"method": "magic"}, "choose one of: supervised, cross_pseudo"),
+        ({"method": "magic"}, "choose one of: multiscale, ideal, semi_cml"),
         ({"iterations": "many"}, "is not a whole number"),
         ({"iterations": "2.5"}, "is not a whole number"),
         ({"iterations": "inf"}, "is not a whole number"),
@@ -58,7 +58,8 @@ def test_plain_values_are_read_like_text(conf: dict[str, Any]) -> None:
         ({"learning_rate": "nan"}, "outside of"),
         ({"learning_rate": "fast"}, "is not a number"),
         ({"pretrained": "maybe"}, "is not true or false"),
-        ({"patch": "48,48"}, "needs three numbers"),
+        ({"patch": "48,48", "dimension": "3"}, "needs three numbers"),
+        ({"patch": "48"}, "in dimension 2 two or three"),
         ({"patch": "48,48,4"}, "outside of"),
         ({"spacing": "1,1,wide"}, "is not a comma-separated list"),
         ({"spacing": 3}, "is not a comma-separated list"),
@@ -120,4 +121,4 @@ def test_table_has_one_row_a_setting_with_default_unit_and_choices() -> None:
     settings = {row[0]: row for row in rows}
     assert settings["`pretrained`"][1] == "`true`"
     assert settings["`cache_gb`"][1:3] == ["`8.0`", "GB"]
-    assert "supervised, cross_pseudo" in settings["`method`"][3]
+    assert "multiscale, ideal, semi_cml" in settings["`method`"][3]

@@ -57,15 +57,22 @@ def test_autocast_computes_in_the_precision_and_leaves_fp32_alone() -> None:
 
 
 def test_tensors_and_networks_keep_their_values_in_their_layout(monkeypatch: pytest.MonkeyPatch) -> None:
-    x, label = torch.randn(1, 2, 4, 4, 4), torch.ones(1, 1, 4, 4, 4, dtype=torch.int64)
-    network = torch.nn.Conv3d(2, 2, 3)
-    expected = network(x)
-    assert place(x, CPU).is_contiguous()
-    monkeypatch.setattr(device, "memory_format", lambda _: torch.channels_last_3d)  # as on CUDA
-    assert place(x, CPU).is_contiguous(memory_format=torch.channels_last_3d)
-    assert place(label, CPU).is_contiguous()
-    assert place(x[0, 0], CPU).ndim == 3
-    torch.testing.assert_close(place_network(network, CPU)(place(x, CPU)), expected)
+    as_on_cuda = device.memory_format
+    for axes, layer in ((2, torch.nn.Conv2d), (3, torch.nn.Conv3d)):
+        monkeypatch.setattr(device, "memory_format", as_on_cuda)
+        last = {2: torch.channels_last, 3: torch.channels_last_3d}[axes]
+        x, label = torch.randn(3, 2, *(4,) * axes), torch.ones(3, 1, *(4,) * axes, dtype=torch.int64)
+        strong = torch.stack([x, x])  # (V, U, C, *space), whose second axis is no channel
+        network = torch.nn.Sequential(layer(2, 2, 3), torch.nn.InstanceNorm3d(2) if axes == 3 else torch.nn.Identity())
+        expected = network(x)
+        assert place(x, CPU, axes).is_contiguous()
+        monkeypatch.setattr(device, "memory_format", lambda _, ndim: as_on_cuda(CUDA, ndim))
+        assert place(x, CPU, axes).is_contiguous(memory_format=last)
+        assert place(label, CPU, axes).is_contiguous()
+        assert place(strong, CPU, axes).is_contiguous()
+        placed = place_network(network, CPU)
+        assert placed[0].weight.is_contiguous(memory_format=last)
+        torch.testing.assert_close(placed(place(x, CPU, axes)), expected)
 
 
 def test_threads_are_limited_where_the_settings_say_so() -> None:

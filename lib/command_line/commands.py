@@ -28,8 +28,9 @@ from lib.inference.segmenter import Segmenter
 from lib.selection.choose import Choice, choose
 from lib.selection.scoring import score_studies
 from lib.selection.store import ScoreStore
-from lib.studies.cases import TRAINING, Case, find_cases, study_id
+from lib.studies.cases import TRAINING, Case, find_cases, is_picture, study_id
 from lib.studies.labels import label_map
+from lib.studies.modalities import one_series_each, project_cases, single_series
 from lib.training.model_folder import ModelFolder
 from lib.training.progress import Bar
 from lib.training.train import train
@@ -40,7 +41,7 @@ LEFT_OUT = 2  # exit status where a study could not be used
 def run_train(options: argparse.Namespace, config: Config) -> int:
     """Train; the first Ctrl-C ends it gracefully with what it has learnt so far."""
     folder = _folder(options, config)
-    cases = find_cases(options.studies)
+    cases = project_cases(options.studies, config.modalities)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     with _stop_on_interrupt() as should_stop, logging_redirect_tqdm():
         labels = label_map(config, options.studies, cases)
@@ -52,8 +53,8 @@ def run_train(options: argparse.Namespace, config: Config) -> int:
 
 def run_infer(options: argparse.Namespace, config: Config) -> int:
     """Segment the named studies, or all unlabelled ones, into the output folder."""
-    cases = find_cases(options.studies)
-    wanted = [_named(text, cases) for text in options.image] or [case for case in cases if not case.label]
+    cases = [case for case in project_cases(options.studies, config.modalities) if not case.label]
+    wanted = [_named(text, find_cases(options.studies)) for text in options.image] or single_series(cases)
     targets = {case.id: options.output / f"{case.id}{_ending(case)}" for case in wanted}
     for case in wanted:
         if targets[case.id].resolve() in {file.resolve() for file in (case.image, case.label) if file}:
@@ -70,7 +71,8 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
             continue
         found.save(targets[case.id])
         if found.uncertainty is not None:
-            found.save(options.output / f"{case.id}_uncertainty{_ending(case)}", found.uncertainty)
+            ending = ".nrrd" if is_picture(case.image) else _ending(case)  # a PNG holds whole numbers only
+            found.save(options.output / f"{case.id}_uncertainty{ending}", found.uncertainty)
         notes = f"  ({'; '.join(found.notes)})" if found.notes else ""
         tqdm.write(f"{case.id}  {targets[case.id]}  {sum(found.seconds.values()):.1f} s{notes}", file=sys.stdout)
     return LEFT_OUT if failed else 0
@@ -78,10 +80,12 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
 
 def run_next(options: argparse.Namespace, config: Config) -> int:
     """Name the next studies; those the live model has not scored yet are scored first, within ``score_minutes``."""
-    cases = [case for case in find_cases(options.studies) if not case.label]
+    waiting = [case for case in project_cases(options.studies, config.modalities) if not case.label]
+    cases = one_series_each(waiting, {})
     store = checksum = None
     if config.strategy != "random" and cases and _folder(options, config).live:
         segmenter = _segmenter(options, config)
+        cases = one_series_each(waiting, segmenter.strength)
         store, checksum = ScoreStore(_folder(options, config).scores), segmenter.checksum
         with _bar("score") as progress:
             score_studies(segmenter, cases, store, config.score_minutes, progress=progress)
@@ -104,14 +108,15 @@ def run_next(options: argparse.Namespace, config: Config) -> int:
 
 def run_evaluate(options: argparse.Namespace, config: Config) -> int:
     """Compare the model with the submitted labels."""
-    cases = [case for case in find_cases(options.studies) if case.label]
+    cases = [case for case in project_cases(options.studies, config.modalities) if case.label]
     if not cases:
         raise NotReadyError(f"No study in {options.studies} has a label in labels/final to compare with")
     segmenter = _segmenter(options, config)
     with _bar("evaluate") as progress:
-        done, skipped = evaluate(segmenter, cases, segmenter.labels, progress)
+        done, skipped = evaluate(segmenter, cases, segmenter.labels, progress, every_series=True)
     sides = {} if config.model else _folder(options, config).split.sides  # another project's ids mean other studies
-    learnt = [each.id for each in done if sides.get(each.id) == TRAINING]
+    patient = {study_id(file): case.id for case in cases for file in case.modalities.values()}
+    learnt = [each.id for each in done if sides.get(patient.get(each.id, each.id)) == TRAINING]
     if options.json:
         report = {
             "version": segmenter.version,
@@ -123,7 +128,8 @@ def run_evaluate(options: argparse.Namespace, config: Config) -> int:
         text = json.dumps(report, indent=1, allow_nan=False)
         print(text) if options.json == "-" else Path(options.json).write_text(text + "\n")
     if options.json != "-":
-        print(evaluation_table(done, learnt))
+        unit = "pixels" if all(is_picture(case.image) for case in cases) else "mm"
+        print(evaluation_table(done, learnt, unit))
     for sentence in skipped.values():
         print(sentence, file=sys.stderr)
     return LEFT_OUT if skipped else 0
@@ -188,7 +194,8 @@ def _named(text: str, cases: Sequence[Case]) -> Case:
 
 
 def _ending(case: Case) -> str:
-    return case.image.name[len(case.id) :]
+    """Of a label: as its image has it, and .png for all pictures, because JPEG would change the values."""
+    return ".png" if is_picture(case.image) else case.image.name[len(case.id) :]
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from collections.abc import Collection, Mapping, Sequence
 from lib.inference.evaluation import Evaluation, summary
 
 
-def evaluation_table(evaluations: Sequence[Evaluation], learnt: Collection[str] = ()) -> str:
-    """One line a study and one for the means: Dice and HD95 in mm of each class, seconds.
+def evaluation_table(evaluations: Sequence[Evaluation], learnt: Collection[str] = (), unit: str = "mm") -> str:
+    """One line a study and one for the means: Dice and HD95 of each class, seconds.
 
     Args:
+        unit: of the distances; pictures have pixels.
         learnt: studies the model was trained on; they are marked.
     """
     if not evaluations:
@@ -24,7 +25,7 @@ def evaluation_table(evaluations: Sequence[Evaluation], learnt: Collection[str] 
     lines = _align([head, *rows, mean])
     lines.insert(1, "-" * len(lines[0]))
     lines.insert(-1, "-" * len(lines[0]))
-    distance = "none" if means["hd95"]["mean"] is None else f"{means['hd95']['mean']:.2f} mm"
+    distance = "none" if means["hd95"]["mean"] is None else f"{means['hd95']['mean']:.2f} {unit}"
     lines.append(f"Over all classes: Dice {means['dice']['mean']:.3f}, HD95 {distance}.")
     if means["missed"]:
         lines.append(f"missed: {means['missed']} times only one of label and prediction has the class; no HD95 then.")

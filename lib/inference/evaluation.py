@@ -13,8 +13,9 @@ import numpy as np
 
 from lib.errors import StudyError
 from lib.inference.metrics import dice, hd95, mean_and_missed
-from lib.studies.cases import Case
-from lib.studies.labels import LabelMap, read_label
+from lib.studies.alignment import label_on
+from lib.studies.cases import Case, study_id
+from lib.studies.labels import LabelMap
 from lib.studies.reading import voxel_spacing
 
 
@@ -50,12 +51,14 @@ def evaluate(
     cases: Sequence[Case],
     labels: LabelMap,
     progress: Callable[[int, int], None] | None = None,
+    every_series: bool = False,
 ) -> tuple[list[Evaluation], dict[str, str]]:
     """Segment every case and compare it with its label on the image's own grid, nothing cleaned up or cropped.
 
     Args:
         labels: the classes of the model.
         progress: told ``(done, of)`` after each case.
+        every_series: all of a patient's series, each under its own id; false: the one that was labelled.
 
     Returns:
         The evaluations, and study -> sentence for those that could not be used.
@@ -63,10 +66,13 @@ def evaluate(
     done: list[Evaluation] = []
     skipped: dict[str, str] = {}
     for count, case in enumerate(cases, 1):
-        try:
-            done.append(_evaluate(segmenter, case, labels))
-        except StudyError as error:
-            skipped[case.id] = str(error)
+        for file in case.files if every_series else [case.image]:
+            study = study_id(file) if every_series and case.modalities else case.id
+            try:
+                case.usable()
+                done.append(_evaluate(segmenter, study, case, file, labels))
+            except StudyError as error:
+                skipped[study] = str(error)
         if progress:
             progress(count, len(cases))
     return done, skipped
@@ -88,14 +94,16 @@ def summary(evaluations: Sequence[Evaluation]) -> dict[str, Any]:
     }
 
 
-def _evaluate(segmenter: Callable[[Path], Segmented], case: Case, labels: LabelMap) -> Evaluation:
+def _evaluate(
+    segmenter: Callable[[Path], Segmented], study: str, case: Case, file: Path, labels: LabelMap
+) -> Evaluation:
     start = time.perf_counter()
-    found = segmenter(case.image)
+    found = segmenter(file)
     seconds = time.perf_counter() - start
-    reference = labels.to_values(read_label(case, labels, found.label.shape, found.affine))
+    reference = labels.to_values(label_on(case, file, labels, found.label.shape, found.affine))
     overlaps = dice(found.label, reference, labels.values)
     distances = hd95(found.label, reference, labels.values, voxel_spacing(found.affine).tolist())
-    return Evaluation(case.id, _by_name(overlaps, labels), _by_name(distances, labels), seconds)
+    return Evaluation(study, _by_name(overlaps, labels), _by_name(distances, labels), seconds)
 
 
 def _by_name(values: dict[int, float], labels: LabelMap) -> dict[str, float]:

@@ -41,7 +41,8 @@ def hd95(
         spacing: of the voxels along X, Y, Z in mm.
 
     Returns:
-        value -> HD95 in mm; 0 where both lack the class, nan where one does.
+        value -> HD95 in mm (of a picture in pixels, which count as 1 mm); 0 where both lack the class, nan where one
+        does.
     """
     _same_shape(prediction, reference)
     return {value: _hd95(prediction == value, reference == value, spacing) for value in classes}
@@ -63,9 +64,17 @@ def _hd95(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float
     present = prediction.any(), reference.any()
     if not all(present):
         return math.nan if any(present) else 0.0
-    distance = compute_hausdorff_distance(  # wants (batch, classes, X, Y, Z)
-        prediction[None, None], reference[None, None], include_background=True, percentile=95, spacing=list(spacing)
-    )
+    if 1 in prediction.shape:  # the surface of a single slice is its outline: in three dimensions, all of it would be
+        flat = prediction.shape.index(1)
+        return _surface_distance(prediction.squeeze(flat), reference.squeeze(flat), np.delete(spacing, flat))
+    return _surface_distance(prediction, reference, spacing)
+
+
+def _surface_distance(prediction: np.ndarray, reference: np.ndarray, spacing: Sequence[float] | np.ndarray) -> float:
+    distance = compute_hausdorff_distance(  # wants (batch, classes, *space)
+        prediction[None, None], reference[None, None], include_background=True, percentile=95,
+        spacing=[float(edge) for edge in spacing],
+    )  # fmt: skip
     return float(distance)
 
 

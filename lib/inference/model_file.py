@@ -47,15 +47,21 @@ class Model:
         Raises:
             SemisegError: the weights are of another network, e.g. that of an earlier semiseg.
         """
-        method = build_method(self.config, self.channels, len(self.labels.names) + 1, self.plan.patch)
+        method = build_method(self.config, self.channels, len(self.labels.names) + 1, self.plan.network_patch)
         try:
-            method.load_state_dict(self.weights)
+            method.networks.load_state_dict(self.of_networks)
         except RuntimeError as error:
             raise SemisegError(
                 f"The weights of model {self.version or '(unnumbered)'} are not those of a {self.config.size} "
                 f"{self.config.network}; train again with pretrained=false or restore another version"
             ) from error
         return method.eval()
+
+    @property
+    def of_networks(self) -> dict[str, Tensor]:
+        """The weights of what predicts, as the method's ``networks`` name them; earlier files hold teachers too."""
+        start = "networks."
+        return {key.removeprefix(start): value for key, value in self.weights.items() if key.startswith(start)}
 
     def save(self, path: Path) -> None:
         """Written beside the place, synced, then moved there: a reader finds the old file or the new one, whole."""

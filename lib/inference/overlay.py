@@ -22,11 +22,11 @@ CELL = 2.2  # inches
 
 @dataclass(frozen=True)
 class Row:
-    """One study of the picture. All arrays are (X, Y, Z) in RAS on the same grid.
+    """One study of the comparison. All arrays are (X, Y, Z) in RAS on the same grid.
 
     Attributes:
         title: written beside the row, usually the study's id.
-        image: intensities in any unit.
+        image: intensities in any unit, or (X, Y, Z, 3) red, green and blue.
         reference: label values.
         predictions: title of the column -> label values; the same titles in every row.
         dice: title of the column -> Dice of the whole study, 0 to 1, written under the cell.
@@ -67,7 +67,7 @@ def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> N
         level = best_slice(row.reference)
         truth = _plane(row.reference, level)
         for axis in axes[:-1]:
-            _show(axis, row, row.image, level, cmap="gray", **_window(row.image))
+            _show(axis, row, _grey_or_colours(row.image), level, cmap="gray", vmin=0, vmax=1)
         _fill(axes[1], truth, names)
         for axis, column in zip(axes[2:], columns, strict=False):
             _fill(axis, _plane(row.predictions[column], level), names)
@@ -97,20 +97,21 @@ def _check(rows: Sequence[Row]) -> None:
         if list(row.predictions) != list(rows[0].predictions):
             raise ValueError(f"Row '{row.title}' has other predictions than the first row")
         for array in (row.reference, row.uncertainty, *row.predictions.values()):
-            if array.shape != row.image.shape:
+            if array.shape != row.image.shape[:3]:
                 raise ValueError(
                     f"Row '{row.title}': an array of shape {array.shape} beside an image of {row.image.shape}"
                 )
 
 
 def _plane(volume: NDArray, level: int) -> NDArray:
-    """The slice as pixels (Y, X), x from the patient's right to the left in reading direction."""
-    return volume[::-1, :, level].T
+    """The slice as pixels (Y, X) or (Y, X, 3), x from the patient's right to the left in reading direction."""
+    return volume[::-1, :, level].swapaxes(0, 1)
 
 
-def _window(image: NDArray) -> dict[str, float]:
+def _grey_or_colours(image: NDArray) -> NDArray:
+    """Between 0 and 1, with the same window for all colours."""
     low, high = np.percentile(image, (1, 99.5))
-    return {"vmin": float(low), "vmax": float(high)}
+    return np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
 
 
 def _show(axis: Axes, row: Row, volume: NDArray, level: int, **style: Any) -> AxesImage:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,18 @@ from torch import Tensor
 
 from lib.config import Config
 from lib.device import autocast, pick_device, pick_precision, place, place_network
+from lib.errors import ConfigError
 from lib.inference.model_file import Model
 from lib.inference.uncertainty import voxel_uncertainty
 from lib.methods.base import Method
+from lib.studies.cases import is_picture
 from lib.studies.labels import LabelMap
+from lib.studies.modalities import place_of
+from lib.studies.pictures import save_mask
 from lib.studies.plan import Plan
 from lib.studies.preprocess import Geometry, Preprocess, strongest
 
+WINDOWS = {2: 8, 3: 2}  # that go through the networks together
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # SimpleITK's world has its first two axes the other way round
 
 
@@ -45,8 +51,21 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path, values: np.ndarray | None = None, compress: bool = True) -> None:
-        """Write the label (or other ``values`` on its grid) as NIfTI or NRRD, by the ending of ``path``."""
+        """Write the label (or other ``values`` on its grid) as NIfTI, NRRD or, of a picture, PNG, by the ending.
+
+        Raises:
+            ConfigError: several slices, or values that are no whole numbers of 16 bits, do not fit a PNG.
+        """
         array = self.label if values is None else values
+        if is_picture(path):
+            if path.suffix != ".png" or array.shape[2] > 1 or array.dtype not in (np.uint8, np.uint16):
+                slices = "one slice" if array.shape[2] == 1 else f"{array.shape[2]} slices"
+                raise ConfigError(f"{slices} of {array.dtype} cannot be written as {path.suffix}; choose .nrrd")
+            save_mask(path, array)
+        else:
+            self._save_volume(path, array, compress)
+
+    def _save_volume(self, path: Path, array: np.ndarray, compress: bool) -> None:
         image = sitk.GetImageFromArray(np.ascontiguousarray(array.T))
         matrix = LPS @ self.affine
         spacing = np.linalg.norm(matrix[:3, :3], axis=0)
@@ -75,17 +94,25 @@ class Segmenter:
 
     Args:
         model: what to predict with. config: the settings of this process where they differ from the stored ones
-            (device, precision, overlap).
+            (device, precision, overlap). strength: modality -> Dice that the model was validated with.
     """
 
     def __init__(
-        self, method: Method, plan: Plan, labels: LabelMap, config: Config, version: str = "", checksum: str = ""
+        self,
+        method: Method,
+        plan: Plan,
+        labels: LabelMap,
+        config: Config,
+        version: str = "",
+        checksum: str = "",
+        strength: Mapping[str, float] | None = None,
     ) -> None:
         self.device = pick_device(config.device)
         self.precision = pick_precision(config.precision, self.device)
         self.method = place_network(method, self.device).eval()
         self.preprocess, self.plan, self.labels = Preprocess(plan), plan, labels
         self.overlap, self.version, self.checksum = config.overlap, version, checksum
+        self.strength = dict(strength or {})
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", overlap: float | None = None) -> Segmenter:
@@ -98,19 +125,24 @@ class Segmenter:
         config = model.config.replace(
             device=device, precision="auto", **({} if overlap is None else {"overlap": overlap})
         )
-        return cls(model.build(), model.plan, model.labels, config, model.version, model.checksum)
+        strength = model.metrics.get("modalities")
+        return cls(model.build(), model.plan, model.labels, config, model.version, model.checksum, strength)
 
-    def __call__(self, image: Path, uncertainty: bool = False) -> Segmentation:
-        """Segment one study; ``uncertainty`` adds the map of :func:`voxel_uncertainty`.
+    def __call__(self, image: Path, uncertainty: bool = False, modality: str | None = None) -> Segmentation:
+        """Segment one study, of several modalities one of its series.
+
+        Args:
+            uncertainty: add the map of :func:`voxel_uncertainty`. modality: see :meth:`modality`.
 
         Raises:
             StudyError: the image cannot be used.
+            ConfigError: no such modality.
         """
-        watch = Stopwatch()
+        watch, shown = Stopwatch(), self.modality(image, modality)
         with watch.stage("preprocess"):
-            volume, geometry = self.preprocess.image(image)
+            volume, geometry = self.preprocess.image(image, shown)
         with watch.stage("network"):
-            probabilities = self.infer(volume)
+            probabilities = self.infer(volume, shown)
         with watch.stage("restore"):
             label = self.label(probabilities, geometry)
             doubt = (
@@ -120,30 +152,51 @@ class Segmenter:
             )
         return Segmentation(label, doubt, geometry.affine, watch.seconds, self.version, geometry.notes)
 
-    def predict(self, image: Path) -> Tensor:
-        """Probabilities ``(branches, classes, X, Y, Z)`` on the grid that the networks see."""
-        return self.infer(self.preprocess.image(image)[0])
+    def predict(self, image: Path, modality: str | None = None) -> Tensor:
+        """Probabilities ``(branches, classes, X, Y, Z)`` on the grid that the networks see; args as of a call."""
+        shown = self.modality(image, modality)
+        return self.infer(self.preprocess.image(image, shown)[0], shown)
+
+    def modality(self, image: Path, name: str | None = None) -> int:
+        """Which of the model's modalities an image shows: the named one, else that of the file's name.
+
+        Raises:
+            StudyError: its name does not tell. ConfigError: no such modality.
+        """
+        names = self.plan.modality_names
+        if len(names) < 2:
+            return 0
+        if name is None:
+            return place_of(image, self.plan.modalities)
+        if name not in names:
+            raise ConfigError(f"The model has no modality '{name}'; it has: {', '.join(names)}")
+        return names.index(name)
 
     @torch.inference_mode()
-    def infer(self, volume: np.ndarray) -> Tensor:
+    def infer(self, volume: np.ndarray, modality: int = 0) -> Tensor:
         """Probabilities ``(branches, classes, X, Y, Z)`` float32 on the CPU of a preprocessed ``(C, X, Y, Z)``.
 
         Overlapping windows of the training's patch size, weighted by a Gaussian; smaller volumes are padded by
         their edge, as in training.
         """
-        x = torch.from_numpy(np.asarray(volume, dtype=np.float32))[None]
+
+        def predict(windows: Tensor) -> Tensor:
+            found = self.method.predict(place(windows, self.device, windows.ndim - 2), modality)
+            return found.movedim(0, 1).flatten(1, 2)  # branches as channels
+
+        flat = self.plan.flat_axis
+        x = torch.from_numpy(np.asarray(volume, dtype=np.float32))
+        batch = x[None] if flat is None else x.movedim(flat + 1, 0)  # a volume, or its slices
         with autocast(self.device, self.precision):
             joined = sliding_window_inference(
-                x, self.plan.patch, 2, self._branches_as_channels, self.overlap, "gaussian",
-                padding_mode="replicate", sw_device=self.device, device=torch.device("cpu"),
+                batch, self.plan.network_patch, WINDOWS[self.plan.dimension], predict, self.overlap,
+                "gaussian", padding_mode="replicate", sw_device=self.device, device=torch.device("cpu"),
             )  # fmt: skip
         assert isinstance(joined, Tensor)
-        return joined[0].unflatten(0, (-1, len(self.labels.names) + 1))
+        found = joined[0] if flat is None else joined.movedim(0, flat + 1)
+        return found.unflatten(0, (-1, len(self.labels.names) + 1))
 
     def label(self, probabilities: Tensor, geometry: Geometry) -> np.ndarray:
         """The most probable class by the mean of the branches: uint8, image's own grid, label map's values."""
         maps = (self.preprocess.restore(mean[None], geometry)[0] for mean in probabilities.mean(0))
         return self.labels.to_values(strongest(maps))
-
-    def _branches_as_channels(self, windows: Tensor) -> Tensor:
-        return self.method.predict(place(windows, self.device)).movedim(0, 1).flatten(1, 2)

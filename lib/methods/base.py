@@ -7,6 +7,7 @@ so that a resumed training equals an uninterrupted one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,11 +29,16 @@ class Method(nn.Module, ABC):
 
     Attributes:
         strong_views: strong views of each unlabelled patch it wants; 0: it does not use unlabelled studies.
-        networks: one entry a branch; all may predict.
+        networks: what predicts, one entry a branch; of a method, only they are published.
+        monitors: what the last :meth:`losses` saw, by name, for the curves; they take no part in the loss.
     """
 
     strong_views: ClassVar[int] = 0
     networks: nn.ModuleList
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.monitors: dict[str, Tensor] = {}
 
     @abstractmethod
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
@@ -42,12 +48,27 @@ class Method(nn.Module, ABC):
         """:meth:`losses` under the name that ``DistributedDataParallel`` calls."""
         return self.losses(batch, progress)
 
-    def predict(self, x: Tensor) -> Tensor:
-        """Probabilities ``(branches, B, classes, X, Y, Z)`` float32 of patches ``(B, C, X, Y, Z)``."""
+    def predict(self, x: Tensor, modality: int = 0) -> Tensor:
+        """Probabilities ``(branches, B, classes, ...)`` float32 of patches ``(B, C, ...)``.
+
+        Args:
+            modality: which of the method's modalities the patches show; most methods know one.
+        """
         return torch.stack([network(x).float().softmax(1) for network in self.networks])
+
+    def begin(self, labelled: Sequence[str]) -> None:
+        """Called before the first step, on the weights that the training starts from; teachers are made here.
+
+        Args:
+            labelled: ids of the labelled studies that are trained on.
+        """
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step; teachers are updated here."""
+
+    def weights(self) -> dict[str, Tensor]:
+        """What is published: the networks, without teachers, projection heads and queues."""
+        return {key: value for key, value in self.state_dict().items() if key.startswith("networks.")}
 
 
 def total(terms: dict[str, Term]) -> Tensor:

@@ -9,6 +9,7 @@ CutMix between the patches of a pair; Dice beside the cross-entropy; the weight 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,7 +17,25 @@ from torch import Tensor, nn
 
 from lib.losses.dice_ce import dice_ce
 from lib.methods.base import Method, Term, sigmoid_ramp
+from lib.methods.monitors import watch
+from lib.methods.pseudo import PseudoLabel
+from lib.networks.unet import Decoded, UNet
 from lib.studies.views import mix_pairs
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One branch on one batch: what it decoded of the labelled patches and the mixed strong views (joined in this
+    order), and the pseudo-label that the other branch gave to the latter."""
+
+    decoded: Decoded
+    labelled: int
+    pseudo: PseudoLabel
+
+    @property
+    def logits(self) -> tuple[Tensor, Tensor]:
+        """Of the labelled patches and of the unlabelled ones."""
+        return self.decoded.logits[: self.labelled], self.decoded.logits[self.labelled :]
 
 
 class CrossPseudo(Method):
@@ -29,7 +48,7 @@ class CrossPseudo(Method):
 
     strong_views = 2
 
-    def __init__(self, networks: Sequence[nn.Module], weight: float, ramp: float, confidence: float) -> None:
+    def __init__(self, networks: Sequence[UNet], weight: float, ramp: float, confidence: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.weight, self.ramp, self.confidence = weight, ramp, confidence
@@ -39,23 +58,31 @@ class CrossPseudo(Method):
         if "weak" not in batch:
             each = [dice_ce(network(batch["image"]), batch["label"]) for network in self.networks]
             return {"supervised": Term(torch.stack(each).mean())}
-        pseudo = [self._pseudo_labels(network, batch["weak"], batch["mix"]) for network in self.networks]
-        supervised, cross, trusted = [], [], 0
-        for network, strong, (label, trust) in zip(self.networks, batch["strong"], reversed(pseudo), strict=True):
-            mixed = mix_pairs(strong, batch["mix"])
-            logits = network(torch.cat([batch["image"], mixed]))
-            labelled, unlabelled = logits.split([len(batch["image"]), len(mixed)])
-            supervised.append(dice_ce(labelled, batch["label"]))
-            cross.append(dice_ce(unlabelled, label, smooth=1.0, weight=trust))
-            trusted += int(trust.sum())
+        return self.terms(self.lessons(batch), batch["label"], progress)
+
+    def lessons(self, batch: dict[str, Any]) -> list[Lesson]:
+        """Each branch on the batch, taught by the other one; monitors on the way."""
+        with torch.no_grad():
+            said = [network(batch["weak"]).float().softmax(1) for network in self.networks]
+        pseudo = [PseudoLabel.of(each, self.confidence).mixed(batch["mix"]) for each in said]
+        lessons = [
+            Lesson(self.study(network, batch["image"], mix_pairs(strong, batch["mix"])), len(batch["image"]), taught)
+            for network, strong, taught in zip(self.networks, batch["strong"], reversed(pseudo), strict=True)
+        ]
+        self.monitors = watch([each.logits[0].float().softmax(1) for each in lessons], batch["label"], said)
+        return lessons
+
+    def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
+        """One pass over both; where a method disturbs the features, it does so here."""
+        return network.decode(torch.cat([labelled, unlabelled]))  # type: ignore[operator]
+
+    def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
+        """``supervised`` and ``cross`` of these lessons."""
+        supervised = [dice_ce(lesson.logits[0], label) for lesson in lessons]
+        cross = [lesson.pseudo.loss(lesson.logits[1]) for lesson in lessons]
+        trusted = sum(lesson.pseudo.n_valid for lesson in lessons)
         rising = self.weight * sigmoid_ramp(progress, self.ramp)
         return {
             "supervised": Term(torch.stack(supervised).mean()),
             "cross": Term(torch.stack(cross).mean(), rising, trusted),
         }
-
-    @torch.no_grad()
-    def _pseudo_labels(self, network: nn.Module, weak: Tensor, mix: Tensor) -> tuple[Tensor, Tensor]:
-        """Hard labels ``(U, 1, X, Y, Z)`` of the weak view and which voxels to trust, mixed as the students' view."""
-        certainty, label = network(weak).float().softmax(1).max(1, keepdim=True)
-        return mix_pairs(label, mix), mix_pairs(certainty >= self.confidence, mix)

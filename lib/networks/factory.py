@@ -1,46 +1,46 @@
-"""Networks by name and size, all from ``monai.networks``."""
+"""Networks by name and size, fitted to the patch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from monai.networks.nets import UNet
-from torch import nn
+from lib.networks.unet import Decoder, Encoder, Shape, UNet
 
-WIDTHS = {
-    "small": (16, 32, 64, 128),
-    "medium": (32, 64, 128, 256),
-    "large": (32, 64, 128, 256, 320),
-}
-RESIDUAL_UNITS = {"residual_unet": 2, "unet": 0}
+# up to medium size the first level halves the grid at once: most of the time would go into convolutions before it
+WIDTHS = {"small": (16, 32, 64, 128), "medium": (32, 64, 128, 256), "large": (32, 64, 128, 256, 320)}
+RESIDUAL = {"residual_unet": True, "unet": False}
 SMALLEST_EDGE = 4  # voxels; an axis is not halved below it
 
 
-def build_network(name: str, size: str, channels: int, classes: int, patch: Sequence[int]) -> nn.Module:
-    """A segmentation network: ``(B, channels, X, Y, Z)`` to logits ``(B, classes, X, Y, Z)``.
+def network_shape(name: str, size: str, channels: int, classes: int, patch: Sequence[int]) -> Shape:
+    """The shape of a network for patches of these edges.
 
-    Instance norm, because batches of two 3D patches carry no usable batch statistics. Axes are halved level by
-    level as long as the patch leaves :data:`SMALLEST_EDGE` voxels, so thick slices are halved less often.
+    Axes are halved level by level as long as the patch leaves :data:`SMALLEST_EDGE` voxels, so thick slices are
+    halved less often. Slices, which are larger than patches, get a level more.
 
     Args:
-        classes: background included.
-        patch: voxels; decides the strides.
+        classes: background included. patch: voxels, two or three edges.
     """
-    widths = WIDTHS[size]
-    return UNet(
-        spatial_dims=len(patch),
-        in_channels=channels,
-        out_channels=classes,
-        channels=widths,
-        strides=strides(patch, len(widths) - 1),
-        num_res_units=RESIDUAL_UNITS[name],
-        norm="INSTANCE",
-        act="PRELU",  # a leaky ReLU of slope 0.01 left small classes unlearnt for hundreds of iterations
-    )
+    widths = WIDTHS[size] if len(patch) == 3 else (*WIDTHS[size], WIDTHS[size][-1])
+    whole = [(1,) * len(patch)] if size == "large" else []
+    steps = [*whole, *strides(patch, len(widths) - len(whole))]
+    return Shape(len(patch), channels, classes, widths, tuple(steps), RESIDUAL[name])
 
 
-def strides(patch: Sequence[int], levels: int) -> list[Any]:
+def build_network(name: str, size: str, channels: int, classes: int, patch: Sequence[int]) -> UNet:
+    """A segmentation network: ``(B, channels, ...)`` to logits ``(B, classes, ...)``; see :func:`network_shape`."""
+    shape = network_shape(name, size, channels, classes, patch)
+    return UNet(shape, Encoder(shape), Decoder(shape))
+
+
+def build_branches(name: str, size: str, channels: int, classes: int, patch: Sequence[int]) -> list[UNet]:
+    """Two networks that share one encoder and differ in their decoders."""
+    shape = network_shape(name, size, channels, classes, patch)
+    encoder = Encoder(shape)
+    return [UNet(shape, encoder, Decoder(shape, upsampling)) for upsampling in ("transposed", "linear")]
+
+
+def strides(patch: Sequence[int], levels: int) -> list[tuple[int, ...]]:
     """The stride of each level and axis: 2 while the axis stays even and long enough, else 1."""
     edges, steps = list(patch), []
     for _ in range(levels):

@@ -34,6 +34,7 @@ from lib.server.threads import Threaded
 from lib.server.train_stats import TrainStats
 from lib.server.training import TrainingTask
 from lib.studies.labels import LabelMap, label_map
+from lib.studies.modalities import patterns
 from lib.training.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class SemisegApp(MONAILabelApp):
         try:
             self.config = Config.from_conf({key: value for key, value in conf.items() if key not in FOREIGN})
             pick_precision(self.config.precision, pick_device(self.config.device))
+            patterns(self.config.modalities)
             label_map(self.config, studies)
         except ConfigError as error:
             _refuse_to_start(error)
@@ -90,11 +92,11 @@ class SemisegApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         names = sorted(STRATEGIES, key=lambda name: name != self.config.strategy)  # clients offer the first one
-        return {name: LookUp(name, self.live, self.scores) for name in names}
+        return {name: LookUp(name, self.live, self.scores, self.config.modalities) for name in names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {
-            "dice": DiceScoring(self.live, self.folder),
+            "dice": DiceScoring(self.live, self.folder, self.config.modalities),
             UNCERTAINTY: UncertaintyScoring(self.live, self.scores, self.config, TrainStats(self.folder)),
         }
 

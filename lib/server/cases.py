@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from lib.errors import NotFoundError
-from lib.studies.cases import Case, values_of
+from lib.studies.cases import Case, final_labels, values_of
+from lib.studies.modalities import group, one_series_each
 
 FINAL = DefaultLabelTag.FINAL.value
 
 
-def cases_of(datastore: Datastore) -> list[Case]:
-    """All studies of the datastore; those with a final label carry it, with the meaning its submitter gave."""
-    return [case_of(datastore, study) for study in datastore.list_images()]
+def cases_of(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]:
+    """All studies of the datastore; those with a final label carry it, with the meaning its submitter gave.
+
+    With modalities these are patients (see :func:`lib.studies.modalities.group`): a label on one of a patient's series,
+    or in the folder under his own id, which MONAI Label does not list, is the label of them all.
+    """
+    files = [case_of(datastore, study) for study in datastore.list_images()]
+    return group(files, final_labels(files[0].image.parent) if files else {}, modalities)
 
 
-def labelled_cases(datastore: Datastore) -> list[Case]:
+def labelled_cases(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]:
     """The studies with a final label."""
-    return [case_of(datastore, study) for study in datastore.get_labeled_images()]
+    return [case for case in cases_of(datastore, modalities) if case.label]
+
+
+def waiting_cases(datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]) -> list[Case]:
+    """What may be labelled next: the studies without a final label; of a patient one series, the strongest.
+
+    Args:
+        strength: of the live model, see :class:`lib.inference.segmenter.Segmenter`.
+    """
+    return one_series_each([case for case in cases_of(datastore, modalities) if not case.label], strength)
 
 
 def case_of(datastore: Datastore, study: str) -> Case:

@@ -7,13 +7,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from lib.config import Config
 from lib.errors import NotReadyError, StudyError
-from lib.studies.cases import EXTENSIONS, Case
+from lib.studies.cases import EXTENSIONS, SPELLINGS, Case
 from lib.studies.labels import LabelMap, label_map, read_label
-from lib.studies.reading import read_volume
+from lib.studies.reading import read_image, read_volume
 
 NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}")  # MONAI Label joins ids and tags to paths unchecked
 
@@ -36,7 +34,8 @@ def check_image(study: str, file: Path) -> None:
         StudyError: not one of the file types, or unreadable.
     """
     _check_type(study, file)
-    _read(study, file)
+    with _naming(study, file):
+        read_image(file)
 
 
 def check_label(case: Case, config: Config, studies: Path, others: Sequence[Case]) -> None:
@@ -52,26 +51,24 @@ def check_label(case: Case, config: Config, studies: Path, others: Sequence[Case
     """
     assert case.label is not None
     _check_type(case.id, case.label)
-    image, affine = _read(case.id, case.image)
+    with _naming(case.id, case.image):
+        image, affine = read_image(case.image)
     try:
         labels = label_map(config, studies, [*others, case])
     except NotReadyError:
-        if _read(case.id, case.label)[0].any():
+        with _naming(case.id, case.label):
+            values, _ = read_volume(case.label)
+        if values.any():
             raise
         labels = LabelMap({})
     with _naming(case.id, case.label):
-        read_label(case, labels, image.shape, affine)
+        read_label(case, labels, image.shape[1:], affine)
 
 
 def _check_type(study: str, file: Path) -> None:
-    if not file.name.endswith(EXTENSIONS):
+    if not file.name.endswith(SPELLINGS):
         kind = file.suffix or "without an ending"
         raise StudyError(study, f"files of the type '{kind}' are not read", f"Use one of {', '.join(EXTENSIONS)}")
-
-
-def _read(study: str, file: Path) -> tuple[np.ndarray, np.ndarray]:
-    with _naming(study, file):
-        return read_volume(file)
 
 
 @contextmanager

@@ -26,7 +26,7 @@ from lib.config import Config
 from lib.errors import NotFoundError, NotReadyError
 from lib.server.cases import labelled_cases, values
 from lib.server.checks import check_image, check_label, check_name
-from lib.studies.cases import EXTENSIONS, Case
+from lib.studies.cases import SPELLINGS, Case
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +69,22 @@ class FolderDatastore(LocalDatastore):
         self._processes = FileLock(Path(folder) / ".index.lock")
         self._refused: set[str] = set()
         _set_aside_if_broken(Path(folder) / "datastore_v2.json")
-        extensions = [f"*{end}" for end in EXTENSIONS]
+        extensions = [f"*{end}" for end in SPELLINGS]
         super().__init__(folder, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
         if auto_reload:  # files that are renamed into place, by this class and by many tools
             self._handler.on_moved = self._on_moved
+
+    def get_image_uri(self, image_id: str) -> str:
+        """The file under its own name, which tells the modality; the library would follow a link to another one."""
+        known = self._datastore.objects.get(image_id)
+        name = self._filename(image_id, known.image.ext) if known else ""
+        return os.path.abspath(os.path.join(self._datastore.image_path(), name)) if known else ""
+
+    def get_label_uri(self, label_id: str, label_tag: str) -> str:
+        """The file under its own name, as of the image."""
+        known = self._datastore.label(label_id, label_tag)
+        name = self._filename(label_id, known.ext) if known else ""
+        return os.path.abspath(os.path.join(self._datastore.label_path(label_tag), name)) if known else ""
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Add an image, or replace one that has no label yet.

@@ -13,10 +13,10 @@ from lib.config import Config
 from lib.inference.evaluation import Evaluation, evaluate, summary
 from lib.selection.scoring import score_studies
 from lib.selection.store import ScoreStore
-from lib.server.cases import FINAL, case_of, labelled_cases
+from lib.server.cases import FINAL, labelled_cases, waiting_cases
 from lib.server.live import LiveModel
 from lib.server.train_stats import TrainStats
-from lib.studies.cases import UNLABELLED
+from lib.studies.cases import UNLABELLED, study_id
 from lib.training.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ class DiceScoring(ScoringMethod):
 
     The answer, and the info of each label under ``dice``: Dice and HD95 (mm) by class, the model's ``version``, and
     the ``side`` of the study. A model has learnt from the studies of the training side, so only the mean of the
-    validation side says how good it is on others.
+    validation side says how good it is on others. Of a patient with several series the labelled one is scored.
     """
 
-    def __init__(self, live: LiveModel, folder: ModelFolder) -> None:
+    def __init__(self, live: LiveModel, folder: ModelFolder, modalities: Sequence[str] = ()) -> None:
         super().__init__("Dice and HD95 of the live model against the submitted labels")
-        self.live, self.folder = live, folder
+        self.live, self.folder, self.modalities = live, folder, modalities
 
     def info(self) -> dict[str, Any]:
         """As ``/info/`` shows it."""
@@ -47,7 +47,8 @@ class DiceScoring(ScoringMethod):
         Raises:
             NotReadyError: no model was published yet.
         """
-        cases = labelled_cases(datastore)
+        cases = labelled_cases(datastore, self.modalities)
+        labels = {case.id: study_id(case.label) for case in cases if case.label}
         with self.live.use() as segmenter:
             done, skipped = evaluate(segmenter, cases, segmenter.labels)
             version = segmenter.version
@@ -55,7 +56,8 @@ class DiceScoring(ScoringMethod):
         studies = {}
         for each in done:
             studies[each.id] = each.to_dict() | {"version": version, "side": sides.get(each.id, UNLABELLED)}
-            datastore.update_label_info(each.id, FINAL, {"dice": studies[each.id]})
+            if datastore.get_label_by_image_id(labels[each.id], FINAL):  # not one under the id of a patient
+                datastore.update_label_info(labels[each.id], FINAL, {"dice": studies[each.id]})
         for cause in skipped.values():
             logger.warning("Not scored: %s", cause)
         return {"version": version, "studies": studies, "mean": _means(done, sides), "skipped": skipped}
@@ -81,8 +83,8 @@ class UncertaintyScoring(ScoringMethod):
         Raises:
             NotReadyError: no model was published yet.
         """
-        cases = [case_of(datastore, study) for study in datastore.get_unlabeled_images()]
         with self.live.use() as segmenter:
+            cases = waiting_cases(datastore, self.settings.modalities, segmenter.strength)
             scored = score_studies(segmenter, cases, self.scores, self.settings.score_minutes, self.training.locked)
             return {"version": segmenter.version, "scored": scored}
 

@@ -15,9 +15,12 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 from lib.errors import ConfigError
 from lib.inference.segmenter import Segmentation
 from lib.server.live import LiveModel
-from lib.studies.cases import EXTENSIONS
+from lib.studies.cases import VOLUMES, is_picture
 from lib.studies.labels import LabelMap
 
+ENDINGS = (*VOLUMES[::-1], ".png")  # the first is what clients take that show the list
+AUTO = "auto"  # the modality that the name of the file tells
+PNG_TYPES = ("uint8", "uint16")
 VALUE_TYPES = ("uint8", "uint16", "int16", "uint32", "int32", "float32")
 
 
@@ -25,10 +28,13 @@ class SegmentationTask(InferTask):
     """Segments the whole study; no clicks, no scribbles.
 
     Parameters of a request, beside its ``image``:
-        result_extension: ``.nrrd`` (default), ``.nii.gz`` or ``.nii``.
+        result_extension: ``.nrrd`` (default), ``.nii.gz`` or ``.nii``; of a picture also ``.png`` (its default), which
+            holds the label's values as grey values.
         result_dtype: value type of the label, ``uint8`` by default. result_compress: ``.nrrd`` compressed or not.
         uncertainty: true writes the uncertainty map (float32 in [0, 1] on the same grid) as the result *instead of*
-            the label; the answer's ``content`` says which of the two it is.
+            the label, ``.nrrd`` by default; the answer's ``content`` says which of the two it is.
+
+        modality: which one the image shows, for a model of several; ``auto`` (default) goes by the file's name.
 
     The answer holds the ``label_names`` (name -> value), the model's ``version``, the ``latencies`` in seconds by
     stage, and ``notes`` on what was mended in the image.
@@ -40,7 +46,7 @@ class SegmentationTask(InferTask):
             labels=[],
             dimension=3,
             description="The classes of this project, by the newest published model",
-            config={"result_extension": list(EXTENSIONS[::-1]), "uncertainty": False},
+            config={"result_extension": list(ENDINGS), "uncertainty": False},
         )
         self.live = live
 
@@ -53,7 +59,10 @@ class SegmentationTask(InferTask):
         segmenter = self.live.loaded()
         if segmenter is None:
             return super().info()
-        return super().info() | {"labels": label_names(segmenter.labels), "version": segmenter.version}
+        names = segmenter.plan.modality_names
+        choice = {"modality": [AUTO, *names]} if len(names) > 1 else {}
+        about = super().info() | {"labels": label_names(segmenter.labels), "version": segmenter.version}
+        return about | {"config": about["config"] | choice}
 
     def get_path(self, validate: bool = True) -> str | None:
         """File of the live model, for downloads."""
@@ -71,11 +80,12 @@ class SegmentationTask(InferTask):
             ConfigError: a parameter that does not exist.
         """
         start = time.perf_counter()
-        ending, kind = _ending(request), _value_type(request)
         uncertainty, compress = _flag(request, "uncertainty", False), _flag(request, "result_compress", True)
+        kind = _value_type(request)
+        ending = _ending(request, np.dtype(np.float32) if uncertainty else kind)
         with self.live.use() as segmenter:
             loaded = time.perf_counter()
-            found = segmenter(Path(request["image"]), uncertainty=uncertainty)
+            found = segmenter(Path(request["image"]), uncertainty=uncertainty, modality=_modality(request))
         writing = time.perf_counter()
         handle, file = tempfile.mkstemp(suffix=ending)
         os.close(handle)
@@ -101,10 +111,14 @@ def _answer(labels: LabelMap, found: Segmentation, uncertainty: bool, latencies:
     }
 
 
-def _ending(request: Mapping[str, Any]) -> str:
-    ending = first(request.get("result_extension")) or ".nrrd"
-    if ending not in EXTENSIONS:
-        raise ConfigError(f"result_extension '{ending}' cannot be written; choose one of: {', '.join(EXTENSIONS)}")
+def _ending(request: Mapping[str, Any], kind: np.dtype) -> str:
+    fits_png = is_picture(request["image"]) and kind in PNG_TYPES
+    usual = ".png" if fits_png else ENDINGS[0]
+    ending = first(request.get("result_extension")) or usual
+    if ending not in ENDINGS:
+        raise ConfigError(f"result_extension '{ending}' cannot be written; choose one of: {', '.join(ENDINGS)}")
+    if ending == ".png" and not fits_png:
+        raise ConfigError(f"result_extension '.png' holds labels of pictures in {' or '.join(PNG_TYPES)}; choose .nrrd")
     return ending
 
 
@@ -113,6 +127,11 @@ def _value_type(request: Mapping[str, Any]) -> np.dtype:
     if name not in VALUE_TYPES:
         raise ConfigError(f"result_dtype '{name}' is not a type for labels; choose one of: {', '.join(VALUE_TYPES)}")
     return np.dtype(name)
+
+
+def _modality(request: Mapping[str, Any]) -> str | None:
+    name = first(request.get("modality"))
+    return None if name in (None, "", AUTO) else str(name)
 
 
 def _flag(request: Mapping[str, Any], key: str, default: bool) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -12,15 +12,16 @@ from monailabel.interfaces.tasks.strategy import Strategy
 from lib.config import Config
 from lib.selection.choose import choose, describe
 from lib.selection.store import ScoreStore
+from lib.server.cases import waiting_cases
 from lib.server.live import LiveModel
 
 
 class LookUp(Strategy):
     """One strategy of :mod:`lib.selection.choose` as MONAI Label calls it."""
 
-    def __init__(self, name: str, live: LiveModel, scores: ScoreStore) -> None:
+    def __init__(self, name: str, live: LiveModel, scores: ScoreStore, modalities: Sequence[str] = ()) -> None:
         super().__init__(describe()[name])
-        self.name, self.live, self.scores = name, live, scores
+        self.name, self.live, self.scores, self.modalities = name, live, scores, modalities
 
     def info(self) -> dict[str, Any]:
         """As ``/info/`` shows it."""
@@ -38,8 +39,8 @@ class LookUp(Strategy):
         """
         model = self.live.loaded()
         seed = Config.from_conf({"seed": request.get("seed", secrets.randbits(32))}).seed
-        candidates = datastore.get_unlabeled_images()
-        choice = choose(self.name, candidates, self.scores, model.checksum if model else None, seed)
+        waiting = waiting_cases(datastore, self.modalities, model.strength if model else {})
+        choice = choose(self.name, [case.id for case in waiting], self.scores, model.checksum if model else None, seed)
         if choice is None:
             return None
         return {

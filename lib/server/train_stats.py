@@ -59,7 +59,7 @@ class TrainStats:
 
     def __call__(self, progress: Progress) -> None:
         """A moment of the training, as its progress listener."""
-        if progress.stage in ("preparing", "training") and time.monotonic() - self.written < INTERVAL:
+        if progress.stage in ("preparing", "pre-training", "training") and time.monotonic() - self.written < INTERVAL:
             return
         epochs = max(1, progress.total_epochs)
         done = epochs * progress.step / max(1, progress.total)
@@ -69,6 +69,7 @@ class TrainStats:
             stage=progress.stage,
             metric=progress.metric,
             losses=progress.losses,
+            warnings=list(progress.warnings),
             current_time=str(timedelta(seconds=int(progress.seconds))),
             **({} if progress.best is None else {"best_metric": progress.best}),
         )

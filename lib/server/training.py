@@ -21,11 +21,13 @@ from monailabel.utils.async_tasks.utils import tasks
 
 from lib.config import Config
 from lib.errors import NotReadyError, SemisegError
-from lib.server.cases import cases_of
+from lib.methods.requirements import check_labelled, check_modalities
+from lib.server.cases import cases_of, labelled_cases
 from lib.server.settings import offered, requested
 from lib.server.train_stats import TrainStats
-from lib.studies.cases import Case, find_cases
+from lib.studies.cases import Case, final_labels, find_cases
 from lib.studies.labels import label_map
+from lib.studies.modalities import check_patterns, group, patterns
 from lib.training.model_folder import ModelFolder
 from lib.training.progress import Progress
 from lib.training.train import Result, train
@@ -84,14 +86,19 @@ class TrainingTask(TrainTask):
             waiting: the training may wait until another one has ended.
 
         Raises:
-            NotReadyError: a training runs already, or no study is labelled.
-            ConfigError: a setting that does not fit.
+            NotReadyError: a training runs already, or no study is labelled, or too few for the method.
+            ConfigError: a setting that does not fit, also not the method, or a modality that no file shows.
         """
-        requested(request, self.settings)
+        config = requested(request, self.settings)
+        names = list(patterns(config.modalities))
+        check_modalities(config.method, names)
         if self.running() and not waiting:
             raise NotReadyError(UNDER_WAY)
-        if not datastore.get_labeled_images():
+        check_patterns(cases_of(datastore), self.settings.modalities)
+        labelled = labelled_cases(datastore, self.settings.modalities)
+        if not labelled:
             raise NotReadyError("No study is labelled yet: label a few and submit them, then train")
+        check_labelled(config.method, names, [list(case.modalities) for case in labelled])
 
     def begin(self, request: Mapping[str, Any]) -> None:
         """A training with these settings was started: clients see it at once, not when its process has loaded."""
@@ -123,7 +130,9 @@ class TrainingTask(TrainTask):
         return answer | {"manifest": str(result.manifest)}
 
     def _train(self, config: Config, datastore: Datastore) -> Result:
-        cases = [*cases_of(datastore), *_unlisted(self.studies, datastore)]
+        files = [*cases_of(datastore), *_unlisted(self.studies, datastore)]
+        check_patterns(files, config.modalities)
+        cases = group(files, final_labels(self.studies), config.modalities)
         labels = label_map(config, self.studies, cases)
         lines = _Lines()
 

@@ -26,6 +26,7 @@ from lib.errors import SemisegError, StudyError
 from lib.studies.cases import Case
 from lib.studies.labels import LabelMap, read_label
 from lib.studies.preprocess import Geometry, Preprocess
+from lib.studies.series import read_case
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +38,14 @@ OPEN = 64  # volumes a process keeps mapped; each holds a file descriptor or two
 @dataclass(frozen=True)
 class Volume:
     """A preprocessed case: image ``(C, X, Y, Z)`` float16, label ``(X, Y, Z)`` uint8 or None, both memory-mapped;
-    places: class -> ``(n, 3)`` voxels of it."""
+    places: class -> ``(n, 3)`` voxels of it. Of several modalities, C is their number, and ``present`` says which
+    are there; a missing one is zero."""
 
     image: np.ndarray
     label: np.ndarray | None
     places: dict[int, np.ndarray]
     geometry: Geometry
+    present: tuple[bool, ...] = (True,)
 
 
 class VolumeCache:
@@ -88,7 +91,9 @@ class VolumeCache:
     def _name(self, case: Case) -> str:
         """What the entry depends on; a missing file raises the study's error."""
         try:
-            parts = [self.preprocess.plan.key, str(case.image.resolve()), *_state(case.image)]
+            parts = [self.preprocess.plan.key]
+            for file in case.usable().files:
+                parts += [str(file.resolve()), *_state(file)]
             if case.label:
                 meaning = sorted((case.values or self.labels.values).items())
                 parts += [
@@ -102,14 +107,14 @@ class VolumeCache:
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
     def _make(self, case: Case, entry: Path) -> None:
-        image, geometry = self.preprocess.image(case.image)
+        image, geometry, present = read_case(case, self.preprocess)
         with tempfile.TemporaryDirectory(prefix=".", dir=self.folder) as draft:
             np.save(f"{draft}/image.npy", image.astype(np.float16))
             if case.label:
                 label = self.preprocess.label(read_label(case, self.labels, geometry.shape, geometry.affine), geometry)
                 np.save(f"{draft}/label.npy", label)
                 np.savez(f"{draft}/places.npz", **{str(index): places for index, places in _places(label).items()})
-            Path(draft, "geometry.json").write_text(json.dumps(geometry.to_dict()))
+            Path(draft, "geometry.json").write_text(json.dumps(geometry.to_dict() | {"present": present}))
             self._evict(sum(file.stat().st_size for file in Path(draft).iterdir()))
             try:
                 os.rename(draft, entry)
@@ -161,8 +166,9 @@ def _read(entry: Path) -> Volume | None:
         os.utime(entry)
         label = np.load(entry / "label.npy", mmap_mode="r") if (entry / "label.npy").exists() else None
         places = {int(key): value for key, value in np.load(entry / "places.npz").items()} if label is not None else {}
-        geometry = Geometry.from_dict(json.loads((entry / "geometry.json").read_text()))
-        return Volume(np.load(entry / "image.npy", mmap_mode="r"), label, places, geometry)
+        about = json.loads((entry / "geometry.json").read_text())
+        image, present = np.load(entry / "image.npy", mmap_mode="r"), tuple(about.get("present", [True]))
+        return Volume(image, label, places, Geometry.from_dict(about), present)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, EOFError, OSError, BadZipFile) as error:  # a power cut, a disk that was full

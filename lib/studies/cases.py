@@ -6,14 +6,16 @@ import dataclasses
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.errors import NotFoundError
+from lib.errors import NotFoundError, StudyError
 
 log = logging.getLogger(__name__)
 
-EXTENSIONS = (".nii.gz", ".nii", ".nrrd")
+VOLUMES, PICTURES = (".nii.gz", ".nii", ".nrrd"), (".png", ".jpg", ".jpeg")
+EXTENSIONS = VOLUMES + PICTURES
+SPELLINGS = EXTENSIONS + tuple(end.upper() for end in PICTURES)  # cameras and microscopes write .JPG
 TRAINING, VALIDATION, UNLABELLED = "training", "validation", "unlabelled"
 
 
@@ -22,11 +24,13 @@ class Case:
     """A study as training, validation and scoring see it.
 
     Attributes:
-        id: the file's name without its extension, as MONAI Label has it.
-        image: the image's file.
+        id: the file's name without its extension, as MONAI Label has it; of a patient with several series, his id.
+        image: the image's file; of several series the one on whose grid the label is.
         label: the file of its final label, if it has one.
         values: meaning of the values in that file, where its submitter said so (``label_info``).
         side: ``training``, ``validation`` or ``unlabelled``.
+        modalities: name -> file of the series there are, in the order of the setting; empty without that setting.
+        fault: why the study cannot be used, where its files' names tell already.
     """
 
     id: str
@@ -34,6 +38,23 @@ class Case:
     label: Path | None = None
     values: Mapping[int, str] | None = None
     side: str = UNLABELLED
+    modalities: Mapping[str, Path] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def files(self) -> list[Path]:
+        """All its image files, that of the image's grid first."""
+        return [self.image, *(file for file in self.modalities.values() if file != self.image)]
+
+    def usable(self) -> Case:
+        """The same case.
+
+        Raises:
+            StudyError: it has a fault.
+        """
+        if self.fault:
+            raise StudyError(self.id, self.fault, "Keep one of them")
+        return self
 
     def on(self, side: str) -> Case:
         """The same case on another side of the split."""
@@ -43,7 +64,12 @@ class Case:
 def study_id(path: Path | str) -> str:
     """The file's name without its extension (``.nii.gz`` counts as one)."""
     name = Path(path).name
-    return next((name[: -len(end)] for end in EXTENSIONS if name.endswith(end)), Path(name).stem)
+    return next((name[: -len(end)] for end in SPELLINGS if name.endswith(end)), Path(name).stem)
+
+
+def is_picture(path: Path | str) -> bool:
+    """Is this file an image without a third dimension, by its name?"""
+    return Path(path).name.lower().endswith(PICTURES)
 
 
 def find_cases(studies: Path | str) -> list[Case]:
@@ -58,12 +84,17 @@ def find_cases(studies: Path | str) -> list[Case]:
     folder = Path(studies)
     if not folder.is_dir():
         raise NotFoundError(f"The studies folder {folder} does not exist")
-    labels = _images(folder / "labels" / "final")
+    labels = final_labels(folder)
     infos = _label_infos(folder)
     return [
         Case(key, image, labels.get(key), infos.get(key) if key in labels else None)
         for key, image in _images(folder).items()
     ]
+
+
+def final_labels(studies: Path | str) -> dict[str, Path]:
+    """Id -> file of the final labels in a studies folder, whether there is an image of that id or not."""
+    return _images(Path(studies) / "labels" / "final")
 
 
 def values_of(label_info: object) -> dict[int, str] | None:
@@ -81,7 +112,7 @@ def _images(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         return {}
     found = (
-        path for path in sorted(folder.iterdir()) if path.name.endswith(EXTENSIONS) and not path.name.startswith(".")
+        path for path in sorted(folder.iterdir()) if path.name.endswith(SPELLINGS) and not path.name.startswith(".")
     )
     images: dict[str, Path] = {}
     for path in found:

@@ -12,8 +12,9 @@ import numpy as np
 
 from lib.config import Config
 from lib.errors import ConfigError, NotReadyError, StudyError
-from lib.studies.cases import Case
-from lib.studies.reading import read_volume
+from lib.studies.cases import Case, is_picture
+from lib.studies.pictures import WHITE
+from lib.studies.reading import read_volume, voxel_spacing
 
 GRID_TOLERANCE = 0.1  # of a voxel: how far two grids may be apart and still count as one
 
@@ -90,6 +91,8 @@ def read_label(case: Case, labels: LabelMap, shape: Sequence[int], affine: np.nd
             f"its label has the shape {array.shape}, the image {tuple(shape)}",
             "Submit the label on the image's own grid",
         )
+    if is_picture(case.image):  # has no place in space: programs give its pixels any size, but keep their order
+        own, affine = _directions(own), _directions(affine)
     corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float).T
     if np.abs(own @ corners - affine @ corners).max() > max(
         GRID_TOLERANCE * np.linalg.norm(affine[:3, :3], axis=0).max(), 1e-3
@@ -102,8 +105,18 @@ def read_label(case: Case, labels: LabelMap, shape: Sequence[int], affine: np.nd
     return _to_classes(case, array, labels)
 
 
+def _directions(affine: np.ndarray) -> np.ndarray:
+    """The affine of voxels of 1 mm from the world's origin."""
+    plain = np.eye(4)
+    plain[:3, :3] = affine[:3, :3] / voxel_spacing(affine)
+    return plain
+
+
 def _to_classes(case: Case, array: np.ndarray, labels: LabelMap) -> np.ndarray:
     names = case.values or labels.values
+    only = [name for value, name in names.items() if value > 0]
+    if case.label and is_picture(case.label) and len(only) == 1 and set(np.unique(array)) - {0} == {WHITE}:
+        names = {WHITE: only[0]}  # black and white, as drawing programs save a mask of one class, whatever its value
     index = {name: place for place, name in enumerate(labels.names, 1)}
     classes = np.zeros(array.shape, dtype=np.uint8)
     for value in np.unique(array):

@@ -11,7 +11,7 @@ RAS = np.array([[0, 1], [1, 1], [2, 1]])
 
 
 def to_ras(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """``(X, Y, Z)`` of any orientation, oblique included, with its axes nearest to R, A, S.
+    """``(X, Y, Z)`` or ``(X, Y, Z, C)`` of any orientation, oblique included, with its axes nearest to R, A, S.
 
     Returns:
         The turned array (a view), its voxel spacing in mm, and the turn, which :func:`from_ras` takes back.

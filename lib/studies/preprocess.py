@@ -1,7 +1,7 @@
 """The one deterministic pipeline from a file to what a network sees, and its exact inverse.
 
-load -> nearest RAS -> resample to the plan's spacing -> normalise. Resampling maps the volume's outer edges onto
-each other (voxels are boxes, not points), so going there and back keeps shape and position exactly.
+load -> nearest RAS -> the plan's channels -> resample to its spacing -> normalise. Resampling maps the volume's outer
+edges onto each other (voxels are boxes, not points), so going there and back keeps shape and position exactly.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from torch.nn.functional import interpolate
 from lib.errors import StudyError
 from lib.studies.cases import study_id
 from lib.studies.orientation import from_ras, to_ras
+from lib.studies.pictures import to_luminance
 from lib.studies.plan import Plan
-from lib.studies.reading import read_volume
+from lib.studies.reading import read_image
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Geometry:
     """All it takes to go back to the image's own grid.
 
     Attributes:
-        shape: of the file's array. affine: its 4x4 voxel-to-RAS matrix, mm.
+        shape: of the file's array, ``(X, Y, Z)`` without channels. affine: its 4x4 voxel-to-RAS matrix, mm.
         turn: the orientation change of ``to_ras``. size: shape after resampling, in RAS.
         spacing: mm of the preprocessed voxels. notes: what was mended in the image, in words.
     """
@@ -61,22 +62,25 @@ class Preprocess:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
-    def image(self, path: Path | str) -> tuple[np.ndarray, Geometry]:
+    def image(self, path: Path | str, modality: int = 0) -> tuple[np.ndarray, Geometry]:
         """A file as float32 ``(C, X, Y, Z)`` in RAS at the plan's spacing, normalised, and its geometry.
+
+        Args:
+            modality: which of the plan's modalities the file shows.
 
         Raises:
             StudyError: unreadable, or without one finite voxel.
         """
-        array, affine = read_volume(path)
-        volume, spacing, turn = to_ras(array.astype(np.float32), affine)
-        volume, notes = _finite(volume, study_id(path))
-        size = tuple(
-            int(max(1, round(n * own / new)))
-            for n, own, new in zip(volume.shape, spacing, self.plan.spacing, strict=True)
-        )
-        resampled = resize(torch.from_numpy(volume.copy())[None], size)
-        edges = tuple(float(n * own / new) for n, own, new in zip(volume.shape, spacing, size, strict=True))
-        return self._normalise(resampled.numpy()), Geometry(array.shape, affine, turn, size, edges, notes)
+        array, affine = read_image(path)
+        turned, spacing, turn = to_ras(np.moveaxis(array, 0, -1).astype(np.float32), affine)
+        volume, mended = _finite(np.moveaxis(turned, -1, 0), study_id(path))
+        volume, converted = self._channels(volume)
+        shape = volume.shape[1:]
+        size = self._size(shape, spacing)
+        resampled = resize(torch.from_numpy(volume.copy()), size)
+        edges = tuple(float(n * own / new) for n, own, new in zip(shape, spacing, size, strict=True))
+        geometry = Geometry(array.shape[1:], affine, turn, size, edges, (*mended, *converted))
+        return self._normalise(resampled.numpy(), *self.plan.intensities(modality)), geometry
 
     def label(self, classes: np.ndarray, geometry: Geometry) -> np.ndarray:
         """Class indices on the image's own grid as uint8 ``(X, Y, Z)`` on the preprocessed one.
@@ -96,15 +100,40 @@ class Preprocess:
         own = resize(volume.float().cpu(), turned)
         return torch.stack([torch.from_numpy(from_ras(channel.numpy(), geometry.turn).copy()) for channel in own])
 
-    def _normalise(self, volume: np.ndarray) -> np.ndarray:
-        if self.plan.modality == "ct":
-            low, high, mean, sd = self.plan.window
+    def _channels(self, volume: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+        """Grey repeated where the networks see colours; colours as their luminance where they see grey."""
+        if len(volume) == self.plan.channels:
+            return volume, ()
+        if len(volume) == 1:
+            return np.repeat(volume, self.plan.channels, axis=0), ()
+        note = "its colours were turned to grey, because the pictures that the model learnt first have none"
+        return to_luminance(volume), (note,)
+
+    def _size(self, shape: tuple[int, ...], spacing: np.ndarray) -> tuple[int, ...]:
+        """Voxels at the plan's spacing; slices stay as they are."""
+        size = [max(1, round(n * own / new)) for n, own, new in zip(shape, spacing, self.plan.spacing, strict=True)]
+        if self.plan.flat_axis is not None:
+            size[self.plan.flat_axis] = shape[self.plan.flat_axis]
+        return tuple(int(n) for n in size)
+
+    def _normalise(self, volume: np.ndarray, scheme: str, window: tuple[float, ...]) -> np.ndarray:
+        if scheme == "picture":
+            return _standardise(volume)
+        if scheme == "ct":
+            low, high, mean, sd = window
             return (np.clip(volume, low, high) - mean) / sd
         body = volume[volume > volume.min()]  # an even background says nothing about the contrast
         if not body.size:
             return np.zeros_like(volume)
         low, high = np.percentile(body, (0.5, 99.5))
         return (np.clip(volume, low, high) - body.mean()) / max(body.std(), 1e-6)
+
+
+def _standardise(volume: np.ndarray) -> np.ndarray:
+    """Zero mean and unit variance over all channels together, so that the colours keep their relations."""
+    low, high = np.percentile(volume, (0.5, 99.5))
+    clipped = np.clip(volume, low, high) if low < high else volume  # a few bright cells on black are no outliers
+    return (clipped - clipped.mean()) / max(clipped.std(), 1e-6)
 
 
 def resize(volume: Tensor, size: tuple[int, ...]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Reading one volume from disk, with every way in which a file can be bad said in one sentence."""
+"""Reading one image or label from disk, with every way in which a file can be bad said in one sentence."""
 
 from __future__ import annotations
 
@@ -9,23 +9,56 @@ import numpy as np
 from monai.data import NibabelReader, NrrdReader
 
 from lib.errors import StudyError
-from lib.studies.cases import study_id
+from lib.studies.cases import is_picture, study_id
+from lib.studies.pictures import read_mask, read_picture
+
+
+def read_image(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
+    """An image as it lies on disk.
+
+    Returns:
+        Array ``(C, X, Y, Z)`` in the file's own order and value type, with three channels for a coloured picture and
+        else one, and its 4x4 affine from voxels to mm in RAS.
+
+    Raises:
+        StudyError: no file, a folder, unreadable, truncated, neither picture nor volume, or without a usable geometry.
+    """
+    path = _file(path)
+    if is_picture(path):
+        return read_picture(path)
+    array, affine = _read_volume(path)
+    return array[None], affine
 
 
 def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """A volume as it lies on disk.
+    """What holds one value a voxel, as it lies on disk: a label, or an image without colours.
 
     Returns:
         Array ``(X, Y, Z)`` in the file's own order and value type, and its 4x4 affine from voxels to mm in RAS.
 
     Raises:
-        StudyError: no file, a folder, unreadable, truncated, not 3D, or without a usable geometry.
+        StudyError: as :func:`read_image`; a picture of colours or in JPEG.
     """
+    path = _file(path)
+    return read_mask(path) if is_picture(path) else _read_volume(path)
+
+
+def voxel_spacing(affine: np.ndarray) -> np.ndarray:
+    """Edge lengths of a voxel in mm, in the order of the array's axes."""
+    return np.linalg.norm(affine[:3, :3], axis=0)
+
+
+def _file(path: Path | str) -> Path:
     path, study = Path(path), study_id(path)
     if path.is_dir():
         raise StudyError(study, f"{path.name} is a folder, not an image file", "Remove it from the studies")
     if not path.is_file():
         raise StudyError(study, f"the file {path.name} does not exist", "Was it moved or deleted?")
+    return path
+
+
+def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    study = study_id(path)
     # the reader is called by name: MONAI's LoadImage would try all others after it and report the last one's failure
     reader: Any = NrrdReader() if path.suffix == ".nrrd" else NibabelReader()
     try:
@@ -58,8 +91,3 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
             "Export it again with its spacing and orientation",
         )
     return array, affine
-
-
-def voxel_spacing(affine: np.ndarray) -> np.ndarray:
-    """Edge lengths of a voxel in mm, in the order of the array's axes."""
-    return np.linalg.norm(affine[:3, :3], axis=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import ignite.distributed as idist
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lib.device import pick_device
@@ -43,17 +43,32 @@ def parallel(method: nn.Module, device: torch.device) -> nn.Module:
     """The method with its gradients averaged over the processes; alone it is the method itself."""
     if idist.get_world_size() == 1:
         return method
-    return DistributedDataParallel(method, device_ids=[device] if device.type == "cuda" else None)
+    # a head whose term has nothing to learn from, e.g. while no unlabelled study can be read, gets no gradient
+    devices = [device] if device.type == "cuda" else None
+    return DistributedDataParallel(method, device_ids=devices, find_unused_parameters=True)
 
 
 def first() -> bool:
     """Is this the process that writes files?"""
-    return idist.get_rank() == 0
+    return rank() == 0
+
+
+def rank() -> int:
+    """The number of this process; alone it is 0."""
+    return idist.get_rank()
 
 
 def agreed(value: float) -> float:
     """The first process's value, in all of them."""
     return float(idist.broadcast(float(value), src=0)) if idist.get_world_size() > 1 else value
+
+
+def averaged(values: Mapping[str, Tensor | float], device: torch.device) -> dict[str, float]:
+    """The mean over the processes of each value that all of them have under the same names, in one exchange."""
+    stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=device) for value in values.values()])
+    if idist.get_world_size() > 1:
+        stacked = torch.as_tensor(idist.all_reduce(stacked, op="SUM")) / idist.get_world_size()
+    return dict(zip(values, stacked.tolist(), strict=True))
 
 
 def any_process(condition: bool) -> bool:

@@ -15,6 +15,7 @@ from lib.training.loop import Loop
 log = logging.getLogger(__name__)
 
 WARM_UP, TIMED = 6, 10  # trial iterations: the first ones load libraries and live on a queue that is full
+SHORTEST = 0.05  # minutes, as in the settings
 FEWEST = 30  # iterations; below it nothing is learnt, whatever the clock says
 
 
@@ -58,6 +59,23 @@ def training_length(
         config.minutes,
     )
     return steps
+
+
+def pretraining_length(config: Config) -> Config:
+    """The settings with the length of the stage before the training: its share of the iterations, or of the clock."""
+    if config.iterations or config.epochs:
+        steps = config.iterations or config.epochs * EPOCH
+        return config.replace(iterations=max(1, round(config.pretraining * steps)))
+    return _shortened(config, config.pretraining / (1 + config.pretraining))
+
+
+def remaining_length(config: Config) -> Config:
+    """The settings of a training that such a stage came before: by the clock, both together have the minutes."""
+    return config if config.iterations or config.epochs else _shortened(config, 1 / (1 + config.pretraining))
+
+
+def _shortened(config: Config, share: float) -> Config:
+    return config.replace(minutes=max(SHORTEST, share * config.minutes))
 
 
 def _wait(loop: Loop) -> None:

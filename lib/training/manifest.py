@@ -10,6 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lib.config import Config
+from lib.training.prepare import Studies
+
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "monailabel")
 
 
@@ -27,6 +30,19 @@ class Manifest:
         draft = self.file.with_suffix(f".{os.getpid()}")
         draft.write_text(json.dumps(self.values, indent=1, default=str))
         os.replace(draft, self.file)
+
+
+def described(studies: Studies, config: Config) -> dict[str, Any]:
+    """What a training learns from, and how it looks at it."""
+    sides = {"training": studies.training, "validation": studies.validation, "unlabelled": studies.unlabelled}
+    return {
+        "plan": studies.cache.preprocess.plan.to_dict(),
+        "batch": studies.batch(config),
+        "labels": dict(studies.cache.labels.values),
+        "cases": {side: [case.id for case in cases] for side, cases in sides.items()},
+        "voxels": studies.voxels,
+        "skipped": studies.skipped,
+    }
 
 
 def environment() -> dict[str, Any]:

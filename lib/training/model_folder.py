@@ -51,6 +51,11 @@ class ModelFolder:
         return self.path / "cache"
 
     @property
+    def encoders(self) -> Path:
+        """What stages before a training have learnt."""
+        return self.path / "encoders"
+
+    @property
     def scores(self) -> Path:
         """The score store."""
         return self.path / "scores.sqlite"

@@ -15,7 +15,7 @@ from lib.studies.cache import VolumeCache
 from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case
 from lib.studies.labels import LabelMap
 from lib.studies.patches import Patches, Recipe
-from lib.studies.plan import Plan, make_plan
+from lib.studies.plan import Plan, batch_size, make_plan
 from lib.studies.preprocess import Preprocess
 from lib.studies.rotation import Rotation
 from lib.training.distribution import agreed
@@ -32,6 +32,7 @@ class Studies:
         training, validation, unlabelled: the usable cases of each side.
         skipped: study -> the sentence that says why it is not used.
         voxels: study -> class name -> voxels of its label, of the labelled cases.
+        device: kind of the device that is trained on; decides how many slices a batch has.
     """
 
     cache: VolumeCache
@@ -40,21 +41,32 @@ class Studies:
     unlabelled: list[Case]
     skipped: dict[str, str]
     voxels: dict[str, dict[str, int]]
+    device: str = "cpu"
+
+    def batch(self, config: Config) -> tuple[int, int]:
+        """Labelled and unlabelled patches of an iteration and process."""
+        given = config.batch_labelled, config.batch_unlabelled
+        labelled, unlabelled = (batch_size(size, self.cache.preprocess.plan, self.device) for size in given)
+        return labelled, unlabelled
 
     def patches(self, config: Config, strong_views: int, steps: int, rank: int, world: int) -> Patches:
         """The stream of patches for a training of so many steps."""
+        plan = self.cache.preprocess.plan
+        labelled, unlabelled = self.batch(config)
         rotation = (
-            Rotation(self.unlabelled, self._capacity(), steps * config.batch_unlabelled * world, config.seed)
+            Rotation(self.unlabelled, self._capacity(), steps * unlabelled * world, config.seed)
             if self.unlabelled and strong_views
             else None
         )
         recipe = Recipe(
-            self.cache.preprocess.plan.patch,
-            config.batch_labelled,
-            config.batch_unlabelled,
+            plan.patch,
+            labelled,
+            unlabelled,
             config.foreground,
             strong_views,
             config.seed,
+            plan.flat_axis,
+            mirror=plan.modality == "picture",  # has no left and right, above and below
         )
         return Patches(self.cache, self.training, rotation, recipe, rank, world)
 
@@ -109,13 +121,14 @@ def prepare(
         labelled = sum(case.label is not None for case in sided)
         raise NotReadyError(f"None of the {labelled} labelled studies can be trained on. {reasons}")
     agreed(0.0)  # under torchrun all wait until the first has prepared
-    return Studies(cache, usable[TRAINING], usable[VALIDATION], usable[UNLABELLED], skipped, voxels)
+    return Studies(cache, usable[TRAINING], usable[VALIDATION], usable[UNLABELLED], skipped, voxels, device)
 
 
 def _look(case: Case) -> None:
-    """A cheap test that the file may hold a volume; its voxels are read when its turn comes."""
-    if not case.image.is_file():
-        raise StudyError(case.id, f"{case.image.name} is a folder or is gone", "Remove it from the studies")
+    """A cheap test that the files may hold volumes; their voxels are read when their turn comes."""
+    for file in case.usable().files:
+        if not file.is_file():
+            raise StudyError(case.id, f"{file.name} is a folder or is gone", "Remove it from the studies")
 
 
 def _count(label: Any, labels: LabelMap) -> dict[str, int]:

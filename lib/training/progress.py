@@ -20,10 +20,11 @@ class Progress:
     """A moment of a training.
 
     Attributes:
-        stage: ``preparing``, ``training``, ``validating``, ``publishing`` or ``ended``.
+        stage: ``preparing``, ``pre-training``, ``training``, ``validating``, ``publishing`` or ``ended``.
         step, total: iterations done and in all. losses: term -> value.
         metric: Dice of the latest validation, best: of the best one (None before the first).
         seconds: since the start of this process's part of the training.
+        warnings: what the user should know or change, said so far.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Progress:
     metric: float | None = None
     best: float | None = None
     seconds: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     @property
     def epoch(self) -> int:
@@ -69,7 +71,7 @@ class Bar:
             self.bar = tqdm(total=now.total, initial=now.step, desc=self.title, unit="it", dynamic_ncols=True)
         if self.bar is not None:
             self.bar.update(now.step - self.bar.n)
-            self.bar.set_postfix_str(_key_values(now), refresh=now.stage != "training")
+            self.bar.set_postfix_str(_key_values(now), refresh=not now.stage.endswith("training"))
             if now.stage == "ended":
                 self.bar.close()
 

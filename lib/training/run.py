@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,12 +16,17 @@ from ignite.handlers import Checkpoint, DiskSaver
 from torch import Tensor
 
 from lib.config import Config
+from lib.methods.base import Method
 from lib.training.distribution import any_process, first
 from lib.training.loop import Loop
 from lib.training.progress import Listener, Progress
 from lib.training.tracking import attach_curves
-from lib.training.validation import CaseDice, mean_dice
+from lib.training.validation import CaseDice, mean_dice, modality_means
+from lib.training.watch import Watch
 
+log = logging.getLogger(__name__)
+
+PRETRAINING = "pretraining"  # folder of the stage before, in that of the run
 OVERTIME = 1.3  # of the minutes: a training whose machine became slower ends here, on the weights it has
 
 
@@ -47,12 +53,12 @@ class History:
         """The inverse of :meth:`state_dict`."""
         vars(self).update(state)
 
-    def add(self, step: int, found: CaseDice, method: torch.nn.Module) -> None:
+    def add(self, step: int, found: CaseDice, method: Method) -> None:
         """Take in a validation; a tie goes to the later weights."""
         self.metrics[step] = mean_dice(found)
         if self.best is None or self.metrics[step] >= self.best:
             self.best, self.cases = self.metrics[step], found
-            self.weights = {key: value.detach().cpu().clone() for key, value in method.state_dict().items()}
+            self.weights = {key: value.detach().cpu().clone() for key, value in method.weights().items()}
 
     def stale(self, patience: int) -> bool:
         """No better validation for so many of them."""
@@ -66,6 +72,7 @@ class Run:
     Args:
         folder: of this run. validator: Dice of each validation case with these weights; None: there are none.
         listener: told at every step. should_stop: asked at every step; true ends the run with its state saved.
+        watch: looks for signs of a collapse. stage: the name that listeners are told.
     """
 
     def __init__(
@@ -76,13 +83,15 @@ class Run:
         validator: Callable[[torch.nn.Module], CaseDice] | None,
         listener: Listener,
         should_stop: Callable[[], bool],
+        watch: Watch | None = None,
+        stage: str = "training",
     ) -> None:
         self.loop, self.config, self.folder = loop, config, folder
         self.validator, self.listener, self.should_stop = validator, listener, should_stop
-        self.history = History()
-        self.ended = "finished"
+        self.history, self.watch = History(), watch or Watch()
+        self.stage, self.ended = stage, "finished"
         self.engine = loop.engine()
-        self.objects = {**loop.state(), "history": self.history, "engine": self.engine}
+        self.objects = {**loop.state(), "history": self.history, "watch": self.watch, "engine": self.engine}
         self.start = time.monotonic()
 
     def resume(self, checkpoint: Path) -> None:
@@ -112,6 +121,8 @@ class Run:
                 completed(event_filter=lambda _, step: step % every == 0 or step == self.loop.steps), self._validate
             )
         if first():
+            self.engine.add_event_handler(completed, self._watch)
+            self.engine.add_event_handler(completed(every=every), self._log_monitors)
             self.engine.add_event_handler(completed(every=self.config.checkpoint_every), self._checkpoint())
             self.log_values = attach_curves(self.engine, self.folder, self.config)
         self.engine.add_event_handler(completed, self._end_early)
@@ -121,13 +132,21 @@ class Run:
         saver = DiskSaver(str(self.folder), require_empty=False)
         return Checkpoint(self.objects, saver, n_saved=2, global_step_transform=lambda *_: self.engine.state.iteration)
 
+    def _watch(self, engine: Engine) -> None:
+        self.watch(engine.state.output, engine.state.iteration)  # type: ignore[arg-type]
+
+    def _log_monitors(self, engine: Engine) -> None:
+        log.info("Monitors at iteration %d: %s", engine.state.iteration, self.watch.summary())
+
     def _tell(self, engine: Engine) -> None:
         self.history.seconds = time.monotonic() - self.start
-        values = {name: value for name, value in engine.state.output.items() if name != "learning_rate"}  # type: ignore[union-attr]
+        output: dict[str, float] = engine.state.output  # type: ignore[assignment]
+        hidden = ("learning_rate", "monitor/")
+        values = {name: value for name, value in output.items() if not name.startswith(hidden)}
         latest = list(self.history.metrics.values())[-1:]
         self.listener(
             Progress(
-                "training",
+                self.stage,
                 engine.state.iteration,
                 self.loop.steps,
                 values,
@@ -146,6 +165,7 @@ class Run:
         self.history.add(step, found, self.loop.smoothed)
         self.log_values(
             {"validation/dice": self.history.metrics[step]}
+            | {f"validation/{name}": mean for name, mean in modality_means(found, self.config.modalities).items()}
             | {f"validation/{study}": sum(each.values()) / len(each) for study, each in found.items()},
             step,
         )

@@ -20,7 +20,7 @@ from lib.studies.labels import LabelMap
 from lib.studies.plan import Plan
 from lib.training.manifest import Manifest
 from lib.training.model_folder import ModelFolder
-from lib.training.run import latest_checkpoint
+from lib.training.run import PRETRAINING, latest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +44,12 @@ def live_model(folder: ModelFolder, config: Config, labels: LabelMap) -> Model |
         return None
     try:
         model = Model.load(folder.live)
+        model.build()  # its settings may be the same and its network that of an earlier semiseg
     except SemisegError as error:
         log.warning("Starting from nothing: %s", error)
         return None
     changed = [name for name in ("network", "size") if getattr(config, name) != getattr(model.config, name)]
-    given = {"spacing": config.spacing, "patch": config.patch, "modality": config.modality.replace("auto", "")}
-    changed += [name for name, value in given.items() if value and value != getattr(model.plan, name)]
+    changed += model.plan.differences(config)
     changed += ["set of classes"] if labels.names != model.labels.names else []
     if changed:
         log.warning("Starting from nothing: the live model has another %s", " and ".join(changed))
@@ -58,13 +58,15 @@ def live_model(folder: ModelFolder, config: Config, labels: LabelMap) -> Model |
 
 def initial_method(config: Config, classes: int, plan: Plan, base: Model | None) -> Method:
     """The method with the base model's weights where their names fit; a branch it lacks starts from nothing."""
-    method = build_method(config, 1, classes, plan.patch)
+    method = build_method(config, plan.channels, classes, plan.network_patch)
     if base:
-        own = method.state_dict()
-        fitting = {key: value for key, value in base.weights.items() if key in own and own[key].shape == value.shape}
+        # parameters have one name each: of branches that share an encoder it is the first one's, as its decoder is
+        own = dict(method.networks.named_parameters()) | dict(method.networks.named_buffers())
+        given = base.of_networks
+        fitting = {key: value for key, value in given.items() if key in own and own[key].shape == value.shape}
         if len(fitting) < len(own):
             log.info("%d of %d tensors are new to the live model", len(own) - len(fitting), len(own))
-        method.load_state_dict(fitting, strict=False)
+        method.networks.load_state_dict(fitting, strict=False)
     return method
 
 
@@ -83,7 +85,8 @@ def interrupted_run(runs: Path, sign: str) -> Path | None:
     for file in sorted(runs.glob("*/manifest.json"), reverse=True):
         values = Manifest(file.parent).values
         unfinished = values.get("status") in ("running", "interrupted", "stopped")
-        if values.get("signature") == sign and unfinished and latest_checkpoint(file.parent):
+        places = (file.parent, file.parent / PRETRAINING)
+        if values.get("signature") == sign and unfinished and any(map(latest_checkpoint, places)):
             return file.parent
     return None
 

@@ -28,7 +28,9 @@ def attach_curves(engine: Engine, run: Path, config: Config) -> Callable[[Values
 
     @engine.on(Events.ITERATION_COMPLETED(every=EVERY))
     def log_output() -> None:
-        log_values({f"training/{name}": value for name, value in engine.state.output.items()}, engine.state.iteration)  # type: ignore[union-attr]
+        output: Values = engine.state.output  # type: ignore[assignment]
+        named = {name if name.startswith("monitor/") else f"training/{name}": value for name, value in output.items()}
+        log_values(named, engine.state.iteration)
 
     @engine.on(Events.COMPLETED)
     def close() -> None:
@@ -50,7 +52,8 @@ class _MLflow:
         from mlflow import MlflowClient  # seconds, and asked for by few
         from mlflow.entities import Param
 
-        project = run.parent.parent
+        runs = next(folder for folder in run.parents if folder.name == "runs")
+        project = runs.parent
         self.client = MlflowClient(f"sqlite:///{project / 'mlflow.sqlite'}")
         found = self.client.get_experiment_by_name("semiseg")
         experiment = (
@@ -58,7 +61,7 @@ class _MLflow:
             if found
             else self.client.create_experiment("semiseg", str(project / "mlflow-artifacts"))
         )
-        self.run = self.client.create_run(experiment, run_name=run.name).info.run_id
+        self.run = self.client.create_run(experiment, run_name=str(run.relative_to(runs))).info.run_id
         settings = [Param(key, str(value)[:250]) for key, value in config.to_dict().items()]
         self.client.log_batch(self.run, params=settings)
 

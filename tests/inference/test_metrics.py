@@ -80,3 +80,18 @@ def test_other_shape_is_refused_even_where_numpy_would_broadcast() -> None:
     for metric in (lambda p, r: dice(p, r, [1]), lambda p, r: hd95(p, r, [1], (1, 1, 1))):
         with pytest.raises(ValueError, match="cannot be compared"):
             metric(cube(2, 2, 2), cube(2, 2, 2)[:1])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_distance_in_a_single_slice_is_that_of_the_outlines(axis: int) -> None:
+    """Taken for a volume, all of a slice would be surface, and a hole of one pixel in a square next to nothing."""
+    small, large = np.zeros((2, 24, 24), np.uint8)
+    small[8:16, 8:16], large[5:19, 5:19] = 1, 1
+    spacing = [2.0, 2.0]
+    spacing.insert(axis, 50.0)
+    found = hd95(np.expand_dims(small, axis), np.expand_dims(large, axis), [1], spacing)[1]
+    corner = 2 * 3 * 2**0.5
+    assert 2 * 3 <= found <= corner
+    holed = large.copy()
+    holed[12, 12] = 0  # 52 pixels of the outer outline, 4 of the inner one that are 5 or 6 pixels off it
+    assert hd95(np.expand_dims(large, axis), np.expand_dims(holed, axis), [1], spacing)[1] >= 2 * 5

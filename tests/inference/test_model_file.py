@@ -24,7 +24,7 @@ PLAN = Plan((1.0, 1.5, 2.5), "ct", (16, 16, 8), (-160.0, 240.0, 40.0, 100.0))
 def model() -> Model:
     config = Config(network="unet", size="small", spacing=(1.0, 1.5, 2.5), labels=("liver", "tumour=4"))
     labels = LabelMap({1: "liver", 4: "tumour"})
-    weights = build_method(config, 1, 3, PLAN.patch).state_dict()
+    weights = build_method(config, 1, 3, PLAN.patch).weights()
     return Model(config, PLAN, labels, weights, version="0003", metrics={"dice": 0.5, "cases": {"a": {"liver": 0.5}}})
 
 
@@ -110,6 +110,26 @@ def test_a_damaged_file_is_refused_wherever_the_damage_is(model: Model, tmp_path
 def test_weights_of_another_network_are_a_sentence(model: Model) -> None:
     with pytest.raises(SemisegError, match=r"model 0003 are not those of a small residual_unet; train again"):
         dataclasses.replace(model, config=dataclasses.replace(model.config, network="residual_unet")).build()
+
+
+def test_what_is_no_network_is_neither_needed_nor_loaded(model: Model) -> None:
+    """Earlier files hold heads and teachers too; files of today hold the networks alone."""
+    assert all(key.startswith("networks.") for key in model.weights)
+    fresh = build_method(model.config, 1, 3, PLAN.patch).state_dict()
+    others = {key: value + 1 for key, value in fresh.items() if key not in model.weights}
+    assert others
+    built = dataclasses.replace(model, weights={**model.weights, **others}).build().state_dict()
+    for key, value in built.items():
+        assert torch.equal(value, model.weights.get(key, fresh[key]))
+
+
+def test_a_network_weight_that_is_missing_or_too_many_is_refused(model: Model) -> None:
+    first = next(iter(model.weights))
+    for weights in ({key: value for key, value in model.weights.items() if key != first},
+                    {**model.weights, "networks.9.weight": torch.zeros(1)},
+                    {**model.weights, first: torch.zeros(1)}):  # fmt: skip
+        with pytest.raises(SemisegError, match="are not those of a small"):
+            dataclasses.replace(model, weights=weights).build()
 
 
 def test_a_failed_save_leaves_the_old_file_and_no_draft(

@@ -92,3 +92,17 @@ def test_rows_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=word):
             draw_overlay(tmp_path / "no.png", rows, NAMES)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_colour_picture_is_drawn_upright_in_its_colours(tmp_path: Path) -> None:
+    """As to_ras turns it: its first column and row come last."""
+    image, label = np.full((32, 24, 1, 3), 20.0), np.zeros((32, 24, 1), np.uint8)
+    image[20:, :, :, 0] = 250  # red, in the columns that were first
+    empty = np.zeros_like(label)
+    label[2:4, 2:4] = 1
+    draw_overlay(tmp_path / "red.png", [Row("x", image, label, {"a": empty}, {"a": 0.0}, empty)], {1: "organ"})
+    pixels = imread(tmp_path / "red.png")[..., :3]
+    red = np.argwhere(np.abs(pixels - (1, 0, 0)).max(-1) < 0.02)
+    dark = np.argwhere(pixels.max(-1) < 0.02)
+    assert len(red) > 500
+    assert red[:, 1].min() < dark[:, 1].min()

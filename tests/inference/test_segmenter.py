@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 from scipy.spatial.transform import Rotation
 from torch import Tensor, nn
 
 from lib.config import Config
-from lib.errors import StudyError
+from lib.errors import ConfigError, StudyError
 from lib.inference.metrics import dice
 from lib.inference.model_file import Model
 from lib.inference.segmenter import Segmenter
@@ -41,9 +42,28 @@ class Threshold(Method):
     def losses(self, batch: dict, progress: float) -> dict[str, Term]:
         raise NotImplementedError
 
-    def predict(self, x: Tensor) -> Tensor:
+    def predict(self, x: Tensor, modality: int = 0) -> Tensor:
         found = torch.stack([(x > level).float() for level in self.levels])
         return torch.cat([1 - found, found], dim=2)
+
+
+class FirstChannel(Threshold):
+    """A threshold on red, or on grey."""
+
+    def predict(self, x: Tensor, modality: int = 0) -> Tensor:
+        return super().predict(x[:, :1])
+
+
+class Seeing(Threshold):
+    """A threshold that remembers the shapes of its windows, ``(C, H, W)``."""
+
+    def __init__(self, *levels: float) -> None:
+        super().__init__(*levels)
+        self.seen: set[tuple[int, ...]] = set()
+
+    def predict(self, x: Tensor, modality: int = 0) -> Tensor:
+        self.seen.add(tuple(x.shape[1:]))
+        return super().predict(x)
 
 
 def affine_of(axes: str, degrees: float = 0.0) -> np.ndarray:
@@ -95,6 +115,50 @@ def test_what_was_resampled_comes_back_to_its_place(tmp_path: Path, axes: str, s
     assert dice(label, 3 * bright.astype(np.uint8), [3])[3] > 0.88
     shift = np.argwhere(label == 3).mean(0) - np.argwhere(bright).mean(0)
     assert np.abs(shift).max() < 0.25  # voxels
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("axes", ["RAS", "PIR"])
+def test_slices_go_through_one_by_one_and_come_back_in_their_order(tmp_path: Path, axes: str, axis: int) -> None:
+    bright = write(tmp_path / "study.nii.gz", affine_of(axes))
+    turned, spacing, _ = to_ras(np.empty(SHAPE), affine_of(axes))
+    patch = tuple(1 if place == axis else 16 for place in range(3))
+    plan = Plan(tuple(spacing), "mr", patch, dimension=2, slice_axis=axis)
+    method = Seeing(0.0, 0.0)
+    slices = Segmenter(method, plan, LABELS, Config(device="cpu", precision="fp32"))
+    found = slices(tmp_path / "study.nii.gz", uncertainty=True)
+    assert np.array_equal(found.label, 3 * bright)
+    assert found.uncertainty is not None
+    assert found.uncertainty.shape == SHAPE
+    assert method.seen == {(1, 16, 16)}
+    assert slices.predict(tmp_path / "study.nii.gz").shape == (2, 2, *turned.shape)
+
+
+@pytest.mark.parametrize("size", [(40, 24), (9, 50), (1, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_label_of_a_picture_is_on_its_pixels(tmp_path: Path, size: tuple[int, int], channels: int) -> None:
+    bright = np.zeros((size[1], size[0]), bool)
+    bright[3 : size[1] // 2 + 3, 2 : size[0] // 3 + 4] = True
+    colours = np.where(bright[..., None], (200, 100, 60), 20).astype(np.uint8)
+    Image.fromarray(colours if channels == 3 else colours[..., 0]).save(tmp_path / "study.png")
+    plan = Plan((1.0, 1.0, 1.0), "picture", (16, 16, 1), dimension=2, channels=channels)
+    found = Segmenter(FirstChannel(0.0), plan, LABELS, Config(device="cpu", precision="fp32"))(tmp_path / "study.png")
+    assert found.label.shape == (*size, 1)
+    assert np.array_equal(found.label[..., 0].T, 3 * bright)
+    for ending in (".png", ".nrrd", ".nii.gz"):
+        found.save(tmp_path / f"label{ending}")
+        array, affine = read_volume(tmp_path / f"label{ending}")
+        assert np.array_equal(array, found.label)
+        np.testing.assert_allclose(affine, np.diag([-1.0, -1, 1, 1]), atol=1e-6)
+    with Image.open(tmp_path / "label.png") as image:
+        assert np.array_equal(np.asarray(image), found.label[..., 0].T)
+    for path, values in (
+        ("label.jpg", found.label),
+        ("label.png", found.label.astype(np.float32)),
+        ("label.png", np.zeros((4, 4, 2), np.uint8)),
+    ):
+        with pytest.raises(ConfigError, match=r"cannot be written.*\.nrrd"):
+            found.save(tmp_path / path, values)
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (30, 24, 1), (3, 40, 9)])

@@ -30,7 +30,7 @@ def label(studies: Path) -> Path:
 def test_what_only_has_the_name_of_an_image_is_left_out(studies: Path, config: Config) -> None:
     (studies / "folder.nii.gz").mkdir()
     (studies / ".hidden.nii.gz").touch()
-    (studies / "photo.png").touch()
+    (studies / "notes.gif").touch()
     assert sorted(FolderDatastore(str(studies), config).list_images()) == [f"phantom_00{i}" for i in range(6)]
 
 

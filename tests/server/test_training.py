@@ -117,6 +117,10 @@ def test_what_cannot_be_trained_is_refused_before_a_process_is_started(
         task.check({}, unnamed)
     with pytest.raises(ConfigError, match="epochs"):
         task.check({"epochs": "many"}, unnamed)
+    with pytest.raises(ConfigError, match="modalities names none; name them"):
+        task.check({"method": "semi_cml"}, unnamed)
+    with pytest.raises(ConfigError, match="choose one of: multiscale, ideal, semi_cml, cross_level"):
+        task.check({"method": "nonsense"}, unnamed)
     assert task.stats() == {}
 
 

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import NotFoundError, StudyError
-from lib.studies.cases import UNLABELLED, find_cases, study_id, values_of
+from lib.studies.cases import UNLABELLED, find_cases, is_picture, study_id, values_of
 from lib.studies.reading import read_volume
 
 
@@ -156,3 +156,12 @@ def test_a_damaged_compressed_stream_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.nii.gz").write_bytes(content)
     with pytest.raises(StudyError, match="cannot be read"):
         read_volume(tmp_path / "a.nii.gz")
+
+
+def test_pictures_are_studies_and_their_labels_are_png(tmp_path: Path) -> None:
+    touch(tmp_path, "a.png", "b.jpg", "c.jpeg", "d.JPG", "e.gif", "labels/final/b.png", "labels/final/d.png")
+    cases = find_cases(tmp_path)
+    assert [case.id for case in cases] == ["a", "b", "c", "d"]
+    assert [case.label.name if case.label else None for case in cases] == [None, "b.png", None, "d.png"]
+    assert all(is_picture(case.image) for case in cases)
+    assert not any(is_picture(name) for name in ("a.nii.gz", "png", "a.png.nii"))

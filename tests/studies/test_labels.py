@@ -13,9 +13,11 @@ from lib.config import Config
 from lib.errors import ConfigError, NotReadyError, StudyError
 from lib.studies.cases import Case
 from lib.studies.labels import LabelMap, label_map, read_label
+from lib.studies.pictures import save_mask
 
 SHAPE = (6, 6, 4)
 AFFINE = np.array([[-1.5, 0.2, 0, 10], [0.1, -1.5, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
+PICTURE = np.diag([-1.0, -1, 1, 1])  # the affine of every picture
 MAP = LabelMap({1: "liver", 4: "tumour"})
 
 
@@ -150,3 +152,45 @@ def test_an_unreadable_label_is_named_with_its_study(tmp_path: Path) -> None:
         read_label(case, MAP, SHAPE, AFFINE)
     with pytest.raises(StudyError, match="no label"):
         read_label(Case("case", case.image), MAP, SHAPE, AFFINE)
+
+
+def drawn(tmp_path: Path, label: np.ndarray, values: dict[int, str] | None = None) -> Case:
+    """A picture's case with this label, (columns, rows)."""
+    save_mask(tmp_path / "case.png", label[..., None])
+    return Case("case", tmp_path / "image.jpg", tmp_path / "case.png", values)
+
+
+def test_a_picture_has_a_mask_of_grey_values(tmp_path: Path) -> None:
+    values = np.array([[0, 1, 4], [4, 4, 0]], np.uint8)
+    found = read_label(drawn(tmp_path, values), MAP, (2, 3, 1), PICTURE)
+    assert found[..., 0].tolist() == [[0, 1, 2], [2, 2, 0]]
+
+
+def test_white_is_the_only_class_but_not_one_of_several(tmp_path: Path) -> None:
+    values = np.array([[0, 255, 255]], np.uint8)
+    one = LabelMap({3: "nucleus"})
+    assert read_label(drawn(tmp_path, values), one, (1, 3, 1), PICTURE).ravel().tolist() == [0, 1, 1]
+    named = drawn(tmp_path, values, values={0: "background", 1: "nucleus"})
+    assert read_label(named, one, (1, 3, 1), PICTURE).ravel().tolist() == [0, 1, 1]
+    for labels, wrong in ((MAP, values), (one, np.array([[3, 255, 0]], np.uint8)), (one, values // 2)):
+        with pytest.raises(StudyError, match="which no class has"):
+            read_label(drawn(tmp_path, wrong), labels, (1, 3, 1), PICTURE)
+
+
+def test_a_volume_of_white_voxels_stays_an_error(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="value 255"):
+        read_label(case_with(tmp_path, blocks(255)), LabelMap({3: "nucleus"}), SHAPE, AFFINE)
+
+
+@pytest.mark.parametrize("size", [0.3528, 1.0, 25.0])
+def test_a_volume_drawn_on_a_picture_may_have_pixels_of_any_size(tmp_path: Path, size: float) -> None:
+    """ITK takes the size of a JPEG's pixels from its dots per inch."""
+    values = np.array([[[0], [1], [4]], [[1], [1], [0]]], np.uint8)
+    for affine, fits in ((PICTURE @ np.diag([size, size, size, 1]), True), (np.diag([size, -size, size, 1]), False)):
+        nib.save(nib.Nifti1Image(values, affine), tmp_path / "case.nii.gz")
+        case = Case("case", tmp_path / "image.jpg", tmp_path / "case.nii.gz")
+        if fits:
+            assert read_label(case, MAP, (2, 3, 1), PICTURE).ravel().tolist() == [0, 1, 2, 1, 1, 0]
+        else:
+            with pytest.raises(StudyError, match="elsewhere in space"):
+                read_label(case, MAP, (2, 3, 1), PICTURE)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -170,3 +172,49 @@ def test_mixing_swaps_neighbours_inside_the_mask() -> None:
     assert mixed[:, 0, 0, 0, 0].tolist() == [1, 0, 3, 2, 4]
     assert mixed[:, 0, 1, 0, 0].tolist() == [0, 1, 2, 3, 4]
     assert torch.equal(mix_pairs(mixed, mask), rows)  # twice is back
+
+
+def test_a_slice_is_turned_in_its_plane_about_its_centre() -> None:
+    block = values(1, 15, 14)
+    for matrix in (np.eye(2), QUARTER[:2, :2], np.array([[0.9, 0.2], [-0.3, 1.1]]), np.diag([-1.0, 1.0])):
+        found = posed(block, Pose(matrix), (6, 5), "bilinear")[0].numpy()
+        deep = np.eye(3)
+        deep[:2, :2] = matrix
+        np.testing.assert_allclose(found, by_scipy(block[..., None], deep, (6, 5, 1))[..., 0], atol=1e-4)
+
+
+def test_slices_turn_further_than_volumes_and_pictures_are_mirrored() -> None:
+    spacing = np.array([0.8, 1.6])
+    for mirror in (False, True):
+        poses = [draw_pose(rng(seed), tuple(spacing), mirror=mirror) for seed in range(400)]
+        in_mm = [np.diag(spacing) @ pose.matrix @ np.diag(1 / spacing) for pose in poses if pose.matrix is not None]
+        angles, mirrored = [], []
+        for matrix in in_mm:
+            scale = abs(np.linalg.det(matrix)) ** 0.5
+            assert np.exp(-0.15) - 1e-9 <= scale <= np.exp(0.15) + 1e-9
+            np.testing.assert_allclose(matrix @ matrix.T, scale**2 * np.eye(2), atol=1e-9)  # no shear
+            mirrored.append(np.sign(np.diag(matrix)))
+            angles.append(abs(np.degrees(np.arctan2(matrix[1, 0] * mirrored[-1][0], abs(matrix[0, 0])))))
+        assert 20 < max(angles) <= 30
+        share = (np.array(mirrored) < 0).sum(0) / len(poses)
+        assert ((share > 0.42) & (share < 0.58)).all() if mirror else not share.any()
+
+
+def test_colours_shift_a_little_against_each_other_and_grey_does_not() -> None:
+    looks = [draw_appearance(rng(seed), 3) for seed in range(200)]
+    shifted = [look for look in looks if look.gains]
+    assert 0.4 < len(shifted) / len(looks) < 0.6
+    assert all(len(look.gains) == len(look.shifts) == 3 for look in shifted)
+    assert not any(draw_appearance(rng(seed)).gains for seed in range(50))
+    picture, look = values(3, 9, 8), Appearance(gains=(1.1, 0.9, 1.0), shifts=(0.1, 0.0, -0.1))
+    expected = torch.stack([1.1 * picture[0] + 0.1, 0.9 * picture[1], picture[2] - 0.1])
+    torch.testing.assert_close(apply_appearance(picture, look), expected)
+
+
+def test_a_slice_is_blurred_in_its_plane() -> None:
+    spot = torch.zeros(3, 15, 15)
+    spot[1, 7, 7] = 1
+    blurred = apply_appearance(spot, Appearance(blur=1.0))
+    assert 0.9 < blurred[1].sum().item() <= 1
+    assert blurred[1].max().item() == pytest.approx(math.erf(0.5 / 2**0.5) ** 2, rel=0.01)  # over one pixel
+    assert not blurred[[0, 2]].any()  # no colour runs into another

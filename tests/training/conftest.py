@@ -24,6 +24,7 @@ from lib.training.start import initial_method
 from lib.training.train import Result, train
 
 TINY = {
+    "method": "cross_pseudo",
     "network": "unet",
     "size": "small",
     "patch": (16, 16, 8),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from lib.errors import SemisegError
 from lib.methods.base import Term
+from lib.methods.supervised import Supervised
 from lib.training.loop import LOST, Loop
 
 
@@ -30,7 +32,8 @@ def weights(loop: Loop) -> dict[str, Tensor]:
 def test_it_tells_each_term_their_sum_and_the_rate(project: Any) -> None:
     loop = project.loop(consistency=0.5, ramp=0.0)
     first, second = run(loop, 2)
-    assert set(first) == {"supervised", "cross", "loss", "learning_rate"}
+    monitors = {"monitor/pseudo_foreground", "monitor/agreement", "monitor/ensemble_gain", "monitor/skipped"}
+    assert set(first) == {"supervised", "cross", "loss", "learning_rate"} | monitors
     assert first["loss"] == pytest.approx(first["supervised"] + 0.5 * first["cross"])
     assert first["learning_rate"] < second["learning_rate"] <= loop.config.learning_rate
 
@@ -115,11 +118,64 @@ def test_a_term_with_nothing_valid_is_reported_as_skipped(project: Any) -> None:
     values = run(project.loop(confidence=1.0), 1)[0]
     assert values["cross"] == 0
     assert values["skipped/cross"] == 1
+    assert values["monitor/skipped"] == 0.5  # of this step's two terms
 
 
-def test_the_random_state_is_saved_and_set_again(project: Any) -> None:
-    loop = project.loop()
-    state = loop.state_dict()
-    expected = torch.rand(3)
-    loop.load_state_dict(state)
-    assert torch.equal(torch.rand(3), expected)
+def test_the_share_of_skipped_terms_counts_all_steps_also_after_a_resumption(project: Any) -> None:
+    before, after = project.loop(confidence=1.0), project.loop(confidence=1.0)
+    assert [values["monitor/skipped"] for values in run(before, 2)] == [0.5, 0.5]
+    after.load_state_dict(before.state_dict())
+    after.method.confidence = 0.0
+    assert run(after, 1)[0]["monitor/skipped"] == pytest.approx(2 / 6)
+
+
+class Drawing(Supervised):
+    """A method that draws a number at each step, has a teacher, and tells what it saw in every other step."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop.method.networks[0])
+        self.teacher = torch.nn.Linear(1, 1).requires_grad_(False)
+        self.drawn: list[float] = []
+        self.begun: list[str] = []
+
+    def begin(self, labelled: Sequence[str]) -> None:
+        self.begun += labelled
+        torch.nn.init.constant_(self.teacher.weight, 7.0)
+
+    def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        self.drawn.append(float(torch.rand(())))
+        if len(self.drawn) % 2:
+            self.monitors = {"count": torch.tensor(len(self.drawn))}
+        return super().losses(batch, progress)
+
+
+def drawing(project: Any, **settings: Any) -> Loop:
+    loop = project.loop(method="supervised", **settings)
+    return Loop(Drawing(loop), loop.patches, loop.config, loop.steps, loop.device)
+
+
+def test_what_a_method_draws_is_a_function_of_seed_and_step(project: Any) -> None:
+    first, other = drawing(project), drawing(project, seed=1)
+    run(first, 3)
+    torch.rand(5)
+    resumed = drawing(project)
+    engine = resumed.engine()
+    engine.state.iteration = 3
+    resumed.step(engine)
+    run(other, 3)
+    assert len(set(first.method.drawn + other.method.drawn)) == 6
+    assert resumed.method.drawn == first.method.drawn[2:]
+
+
+def test_a_method_begins_before_its_average_is_copied_and_its_teacher_is_not_optimised(project: Any) -> None:
+    loop = drawing(project, weight_decay=0.5, learning_rate=0.1)
+    assert sorted(loop.method.begun) == ["phantom_000", "phantom_001"]
+    run(loop, 3)
+    assert loop.method.teacher.weight.item() == loop.smoothed.teacher.weight.item() == 7.0
+    learning = {weight for group in loop.optimizer.param_groups for weight in group["params"]}
+    assert learning == {weight for weight in loop.method.parameters() if weight.requires_grad}
+
+
+def test_a_monitor_of_an_earlier_step_is_not_told_again(project: Any) -> None:
+    counts = [values.get("monitor/count") for values in run(drawing(project), 4)]
+    assert counts == [1.0, None, 3.0, None]

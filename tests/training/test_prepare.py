@@ -78,7 +78,7 @@ def test_as_many_unlabelled_studies_are_at_hand_as_fit_beside_the_labelled(proje
 def test_the_recipe_is_that_of_the_settings(project: Any) -> None:
     config = project.config(batch_labelled=3, batch_unlabelled=4, foreground=0.25, seed=9)
     recipe = project.prepared().patches(config, 2, 6, 1, 2).recipe
-    assert dataclasses.astuple(recipe) == ((16, 16, 8), 3, 4, 0.25, 2, 9)
+    assert dataclasses.astuple(recipe) == ((16, 16, 8), 3, 4, 0.25, 2, 9, None, False)
 
 
 def test_voxels_of_a_class_that_does_not_occur_are_counted_as_none(project: Any) -> None:

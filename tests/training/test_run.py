@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lib.methods.supervised import Supervised
 from lib.training import run as run_module
 from lib.training.progress import Progress
 from lib.training.run import OVERTIME, History, Run, latest_checkpoint
@@ -60,10 +61,10 @@ def state(run: Run) -> dict[str, Any]:
     """All that a training leaves behind."""
     saved = {name: part.state_dict() for name, part in run.loop.state().items() if name != "loop"}
     history = {key: value for key, value in run.history.state_dict().items() if key != "seconds"}
-    return saved | {"history": history, "uses": dict(run.loop.uses)}
+    return saved | {"history": history, "uses": dict(run.loop.uses), "watch": run.watch.state_dict()}
 
 
-@pytest.mark.parametrize("method", ["supervised", "cross_pseudo"])
+@pytest.mark.parametrize("method", ["supervised", "cross_pseudo", "multiscale", "mean_teacher"])
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     project: Any, tmp_path: Path, method: str, workers: int
@@ -150,11 +151,12 @@ def test_what_is_kept_are_the_averaged_weights_of_the_best_validation(project: A
 
 
 def test_a_tie_goes_to_the_later_weights() -> None:
-    history, network = History(), torch.nn.Linear(1, 1, bias=False)
+    history, method = History(), Supervised(torch.nn.Linear(1, 1, bias=False))
+    method.teacher = torch.nn.Linear(1, 1)
     for step, weight in enumerate((1.0, 2.0, 3.0)):
-        torch.nn.init.constant_(network.weight, weight)
-        history.add(step, {"study": {"organ": 0.5 if step < 2 else 0.4}}, network)
-    assert history.weights["weight"].item() == 2.0
+        torch.nn.init.constant_(method.networks[0].weight, weight)
+        history.add(step, {"study": {"organ": 0.5 if step < 2 else 0.4}}, method)
+    assert {key: value.item() for key, value in history.weights.items()} == {"networks.0.weight": 2.0}
 
 
 def test_it_ends_when_so_many_validations_were_no_better(project: Any, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_pretrained_means_the_live_model_and_false_nothing(project: Any, live: M
     assert base is not None
     assert base.version == "0001"
     method = initial_method(project.config(), 3, base.plan, base)
-    torch.testing.assert_close(dict(method.state_dict()), dict(live.weights), rtol=0, atol=0)
+    torch.testing.assert_close(method.weights(), dict(live.weights), rtol=0, atol=0)
     assert live_model(project.folder, project.config(pretrained=False), project.labels) is None
 
 
@@ -70,6 +70,34 @@ def test_a_branch_that_the_live_model_lacks_starts_from_nothing(project: Any, li
         assert torch.equal(value, alone[key] if key in alone else fresh.state_dict()[key])
 
 
+def test_a_live_model_of_an_earlier_network_is_a_clear_sentence_and_a_start_from_nothing(
+    project: Any, live: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    earlier = {key.replace("encoder", "down"): value for key, value in live.weights.items()}
+    dataclasses.replace(live, weights=earlier).save(project.folder.live)
+    with caplog.at_level(logging.WARNING):
+        assert live_model(project.folder, project.config(), project.labels) is None
+    assert "Starting from nothing: The weights of model 0001 are not those of a small unet" in caplog.text
+
+
+def test_branches_that_share_an_encoder_take_that_of_the_first_branch(project: Any, live: Model) -> None:
+    method = initial_method(project.config(method="ideal"), 3, live.plan, live)
+    given = live.of_networks
+    for key, value in method.networks[0].state_dict().items():
+        assert torch.equal(value, given[f"0.{key}"])
+
+
+def test_teachers_and_heads_of_a_file_are_not_taken_over(project: Any, live: Model) -> None:
+    fresh = initial_method(project.config(method="multiscale"), 3, live.plan, None).state_dict()
+    head = {key: value + 1 for key, value in fresh.items() if key.startswith("head")}
+    assert head
+    method = initial_method(
+        project.config(method="multiscale"), 3, live.plan, dataclasses.replace(live, weights={**live.weights, **head})
+    )
+    for key, value in method.state_dict().items():
+        assert torch.equal(value, live.weights[key] if key in live.weights else fresh[key])
+
+
 def test_a_signature_changes_with_what_changes_the_outcome(project: Any) -> None:
     def sign(**settings: Any) -> str:
         return signature(project.config(**settings), project.labels, project.cases)
@@ -96,11 +124,15 @@ def test_a_signature_changes_with_what_changes_the_outcome(project: Any) -> None
         ("failed", False),
     ],
 )
-def test_a_run_that_did_not_come_to_its_end_is_gone_on_with(project: Any, status: str, goes_on: bool) -> None:
+@pytest.mark.parametrize("place", ["", "pretraining"])
+def test_a_run_that_did_not_come_to_its_end_is_gone_on_with(
+    project: Any, status: str, goes_on: bool, place: str
+) -> None:
     run = project.folder.runs / "20200101-000000-supervised"
     Manifest(run).update(status=status, signature="same")
     assert interrupted_run(project.folder.runs, "same") is None  # nothing to go on from
-    (run / "checkpoint_3.pt").touch()
+    (run / place).mkdir(exist_ok=True)
+    (run / place / "checkpoint_3.pt").touch()
     assert interrupted_run(project.folder.runs, "same") == (run if goes_on else None)
     assert interrupted_run(project.folder.runs, "other") is None
 

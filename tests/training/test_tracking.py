@@ -15,6 +15,7 @@ def test_tensorboard_has_each_term_and_the_validations(project: Any) -> None:
     events.Reload()
     names = set(events.Tags()["scalars"])
     assert {"training/loss", "training/supervised", "training/cross", "training/learning_rate"} <= names
+    assert {"monitor/pseudo_foreground", "monitor/agreement", "monitor/ensemble_gain", "monitor/skipped"} <= names
     assert {"validation/dice", "validation/phantom_002", "validation/phantom_003"} <= names
     assert [point.step for point in events.Scalars("training/loss")] == [10, 20]
     validation = project.manifest(result)["validation"]
@@ -28,7 +29,7 @@ def test_mlflow_writes_settings_and_curves_into_one_file(project: Any) -> None:
         metrics = {name for (name,) in store.execute("select distinct key from metrics")}
         status = [row[0] for row in store.execute("select status from runs")]
     assert (params["method"], params["iterations"]) == ("cross_pseudo", "10")
-    assert {"training/loss", "validation/dice"} <= metrics
+    assert {"training/loss", "monitor/agreement", "validation/dice"} <= metrics
     assert status == ["FINISHED"]
 
 

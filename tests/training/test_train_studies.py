@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from lib.errors import NotReadyError
+from lib.errors import ConfigError, NotReadyError
 from lib.studies.cache import VolumeCache
 from lib.training import prepare
 
@@ -89,8 +89,21 @@ def test_without_unlabelled_studies_it_learns_from_the_labelled(project: Any, me
     for number in (4, 5, 6):
         project.image(number).unlink()
     terms: set[str] = set()
-    assert project.train(lambda now: terms.update(now.losses), method=method).version == "0001"
+    result = project.train(lambda now: terms.update(now.losses), method=method)
+    assert result.version == "0001"
     assert terms == {"supervised", "loss"}
+    warned = [
+        f"no unlabelled studies: method {method}" in each for each in project.manifest(result).get("warnings", [])
+    ]
+    assert warned == ([] if method == "supervised" else [True])
+
+
+def test_a_method_that_does_not_fit_the_modalities_is_refused_before_anything_is_read(project: Any) -> None:
+    with pytest.raises(ConfigError, match=r"modalities names none; name them, .* or use method multiscale"):
+        project.train(method="semi_cml")
+    with pytest.raises(ConfigError, match="use method semi_cml, or name the one"):
+        project.train(method="multiscale", modalities=("ct", "mr"))
+    assert not project.folder.cache.exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])

@@ -17,7 +17,7 @@ from lib.config import Config
 from lib.networks import factory
 from lib.studies.cases import find_cases
 from lib.studies.labels import label_map
-from lib.training.distribution import process_group
+from lib.training.distribution import averaged, process_group
 from lib.training.model_folder import ModelFolder
 from lib.training.train import train
 
@@ -34,6 +34,7 @@ def run(name: str, studies: Path, out: Path, stop_at: int, settings: dict[str, A
         lambda: idist.get_rank() == idist.get_world_size() - 1 and bool(told) and max(told) == stop_at,
     )  # fmt: skip
     answer = {"losses": told, "version": result.version, "metric": result.metric}
+    answer["mean_rank"] = averaged({"rank": float(idist.get_rank())}, torch.device("cpu"))["rank"]
     (out / f"{name}-{idist.get_rank()}.json").write_text(json.dumps(answer))
 
 
