@@ -1,0 +1,160 @@
+"""The tables and figures of ``benchmarks/accuracy.py``, from the results that lie in its folder."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.protocols import CEILING, PROTOCOLS
+
+BASELINE = "supervised"
+COLUMNS = {  # figure -> (heading, format)
+    "dice": ("Dice", ".4f"),
+    "dice_sd": ("sd", ".4f"),
+    "gap_closed": ("gap closed", ".0%"),
+    "dice_one_network": ("one network", ".4f"),
+    "hd95": ("HD95", ".1f"),
+    "seconds": ("seconds", ".0f"),
+    "processor_seconds": ("of processor", ".0f"),
+    "peak_memory_mb": ("memory MB", ".0f"),
+}
+Result = dict[str, Any]
+
+
+def found_results(folder: Path, judged: str, seeds: int) -> list[Result]:
+    """Everything that was judged on these cases, of the first so many seeds."""
+    files = sorted(folder.glob(f"*/*/{judged}/*/result.json"))
+    results = [json.loads(file.read_text()) for file in files]
+    return [each for each in results if each["job"]["seed"] < seeds]
+
+
+@dataclass(frozen=True)
+class Row:
+    """The runs of one method that differ in their seed, as they were judged on one series (or the only one, ``""``)."""
+
+    method: str
+    changes: str
+    series: str
+    runs: Sequence[Result]
+
+    @property
+    def name(self) -> str:
+        """Part of the keys: the method with its changed settings, and the series."""
+        return f"{self.method}{self.changes}" + (f"/{self.series}" if self.series else "")
+
+    def values(self) -> dict[str, float]:
+        """Means over the seeds, and the sample standard deviation of Dice if there are two."""
+        scores = [run["judged"][self.series] for run in self.runs]
+        found = {key: [each[key] for each in scores] for key in ("dice", "dice_one_network", "hd95")}
+        found |= {key: [run[key] for run in self.runs] for key in ("seconds", "processor_seconds", "peak_memory_mb")}
+        means = {key: statistics.mean(each) for key, each in found.items() if None not in each}  # None: all was missed
+        spread = {"dice_sd": statistics.stdev(found["dice"])} if len(self.runs) > 1 else {}
+        return means | spread
+
+
+class Table:
+    """One set with so many labelled.
+
+    Args:
+        results: of the set and of one training length; those with another number of labels are left out.
+    """
+
+    def __init__(self, results: Sequence[Result], name: str, labelled: int, seeds: int) -> None:
+        self.name, self.labelled, self.seeds, self.protocol = name, labelled, seeds, PROTOCOLS[name]
+        own = [each for each in results if each["job"]["method"] == CEILING or each["job"]["labelled"] == labelled]
+        self.results = own
+        self.rows = _rows(own, self.protocol.methods_for(labelled))
+        self.row_values = [row.values() for row in self.rows]
+        self.baseline = self._dice(BASELINE)
+        self.ceiling = self._dice(CEILING)
+        for row, values in zip(self.rows, self.row_values, strict=True):
+            goal, start = self._goal(row.series), self.baseline.get(row.series)
+            if row.method not in (BASELINE, CEILING) and goal and start and goal > start:
+                values["gap_closed"] = (values["dice"] - start) / (goal - start)
+
+    @property
+    def stronger(self) -> str:
+        """The modality whose own supervised network is the best."""
+        return max(self.baseline, key=lambda series: self.baseline[series], default="")
+
+    def figures(self) -> dict[str, float]:
+        """``set/labelled/method[/modality]/figure`` -> number."""
+        start = f"{self.name}/{self.labelled}"
+        pairs = zip(self.rows, self.row_values, strict=True)
+        return {f"{start}/{row.name}/{key}": value for row, values in pairs for key, value in values.items()}
+
+    def text(self, markdown: bool) -> str:
+        """The table with its heading and what is to be said about it."""
+        lines = [["method", "seeds", *(heading for heading, _ in COLUMNS.values())]]
+        for row, values in zip(self.rows, self.row_values, strict=True):
+            cells = [format(values[key], form) if key in values else "" for key, (_, form) in COLUMNS.items()]
+            count = str(len(row.runs)) if len(row.runs) == self.seeds else f"{len(row.runs)} of {self.seeds}"
+            lines.append([f"`{row.name}`" if markdown else row.name, count, *cells])
+        body = _markdown(lines) if markdown else _aligned(lines)
+        return "\n".join([self._heading(), "", *body, *self._notes()])
+
+    def _heading(self) -> str:
+        first, protocol = self.results[0], self.protocol
+        judged = getattr(protocol, first["job"]["judged"])
+        devices = " and ".join(sorted({each["device"] for each in self.results}))
+        days = sorted({each["day"] for each in self.results})
+        return (
+            f"{self.name}, {self.labelled} labelled {protocol.counted}, {judged} judged ({first['job']['judged']}), "
+            f"{first['job']['iterations']:,} iterations, {devices}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, "
+            f"HD95 in {protocol.unit}"
+        )
+
+    def _notes(self) -> list[str]:
+        if len(self.baseline) < 2:
+            return []
+        pairs = zip(self.rows, self.row_values, strict=True)
+        found = [(row, values) for row, values in pairs if "gap_closed" in values]
+        best = self.baseline[self.stronger]
+        return [
+            "",
+            f"The stronger modality, by its own supervised network: {self.stronger} ({best:.4f}).",
+            *(
+                f"{row.method}{row.changes} closes {values['gap_closed']:.0%} of what {row.series} alone "
+                f"({self.baseline[row.series]:.4f}) lacks to it."
+                for row, values in found
+            ),
+        ]
+
+    def _dice(self, method: str) -> dict[str, float]:
+        """Series -> mean Dice of this method with the protocol's own settings."""
+        pairs = zip(self.rows, self.row_values, strict=True)
+        return {row.series: values["dice"] for row, values in pairs if (row.method, row.changes) == (method, "")}
+
+    def _goal(self, series: str) -> float | None:
+        """What the gap is measured to: labels for everything or, of several modalities, the stronger one's network."""
+        return self.baseline.get(self.stronger) if len(self.baseline) > 1 else self.ceiling.get(series)
+
+
+def _rows(results: Sequence[Result], order: Sequence[str]) -> list[Row]:
+    """In the order of the protocol's methods, changed settings after their method."""
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for each in results:
+        job = each["job"]
+        changes = "".join(f",{key}={value}" for key, value in sorted(job["conf"].items()))
+        for series in [job["series"]] if job["series"] else each["judged"]:
+            groups.setdefault((job["method"], changes, series), []).append(each)
+    rows = [Row(*key, runs) for key, runs in groups.items()]
+    known = list(order)
+    return sorted(rows, key=lambda row: known.index(row.method) if row.method in known else len(known))
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    first, *widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return [
+        "  ".join([name.ljust(first), *(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))])
+        for name, *cells in lines
+    ]
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> list[str]:
+    rows = [f"| {' | '.join(line)} |" for line in lines]
+    return [rows[0], "|---" * len(lines[0]) + "|", *rows[1:]]
