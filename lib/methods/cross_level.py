@@ -43,7 +43,7 @@ class CrossLevel(Method):
     def __init__(self, network: UNet, weight: float, ramp: float, contrast: float, temperature: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList([network])
-        self.head = Projection(network.shape.dimensions, network.shape.widths[0])
+        self.head = Projection(network.shape.widths[0])
         self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
@@ -63,9 +63,8 @@ class CrossLevel(Method):
     def _between_levels(self, full: Decoded, crops: Decoded, grid: Sequence[int], progress: float) -> dict[str, Term]:
         """The term that compares the levels, by phase."""
         if progress < FIRST_PHASE:
-            own, of_crops = self.head(full.features[0]), self.head(crops.features[0])
-            areas = pool(own, grid).flatten(2).transpose(1, 2)
-            keys = pool(of_crops, [1] * len(grid)).flatten(1).unflatten(0, (len(areas), -1))
+            areas = self.head(pool(full.features[0], grid)).flatten(2).transpose(1, 2)
+            keys = self.head(pool(crops.features[0], [1] * len(grid))).flatten(1).unflatten(0, (len(areas), -1))
             loss, valid = cross_level(areas, keys, self.temperature)
             return {"cross_level": Term(loss, self.contrast, valid)}
         target = full.logits.detach().float().softmax(1)

@@ -46,7 +46,7 @@ class DensePretraining(Method):
     def __init__(self, encoder: Encoder, shape: Shape, temperature: float, correspondence: str, decay: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList([encoder])
-        self.head = Projection(shape.dimensions, shape.widths[-1])
+        self.head = Projection(shape.widths[-1])
         self.keys, self.key_head = Teacher(encoder, decay), Teacher(self.head, decay)
         self.temperature, self.correspondence = temperature, correspondence
 

@@ -49,7 +49,7 @@ class Multiscale(CrossPseudo):
         super().__init__(networks, weight, ramp, confidence)
         shape = networks[0].shape
         self.contrast, self.temperature = contrast, temperature
-        self.head = Projection(shape.dimensions, shape.widths[0])  # one for both branches: one space of embeddings
+        self.head = Projection(shape.widths[0])  # one for both branches: one space of embeddings
         self.queue = ClassQueue(shape.classes, QUEUE, SIZE)
 
     def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
@@ -65,22 +65,21 @@ class Multiscale(CrossPseudo):
         rising = self.contrast * sigmoid_ramp(progress, self.ramp)
         grid = lessons[0].decoded.features[0].shape[2:]
         classes = _nearest(known_classes(lessons, label), grid)
-        maps = [self.head(lesson.decoded.features[0]) for lesson in lessons]
-        pixels, anchors = self._pixels(lessons, maps, classes)
-        patches, blocks = self._patches(maps, classes)
+        pixels, anchors = self._pixels(lessons, classes)
+        patches, blocks = self._patches(lessons, classes)
         return super().terms(lessons, label, progress) | {
             "pixel_contrast": Term(pixels, rising, anchors),
             "patch_contrast": Term(patches, rising, blocks),
         }
 
-    def _pixels(self, lessons: Sequence[Lesson], maps: Sequence[Tensor], classes: Tensor) -> tuple[Tensor, int]:
+    def _pixels(self, lessons: Sequence[Lesson], classes: Tensor) -> tuple[Tensor, int]:
         """Mean over the branches; the queue takes the anchors of labelled patches that the branch is sure of."""
         keys, key_classes = self.queue.keys()
         losses, count, fresh = [], 0, []
-        for lesson, embedded in zip(lessons, maps, strict=True):
+        for lesson in lessons:
             hard = _certainty(lesson.decoded.logits, classes) < SURE
             indices, kinds = sample_anchors(classes, hard, ANCHORS)
-            anchors = embeddings_at(embedded, indices)
+            anchors = self.head(embeddings_at(lesson.decoded.features[0], indices))
             loss, valid = pixel_contrast(anchors, kinds, keys, key_classes, self.temperature)
             labelled = indices < lesson.labelled * classes[0].numel()
             fresh.append((anchors.detach(), kinds.masked_fill(~labelled | hard.flatten()[indices], -1)))
@@ -90,9 +89,9 @@ class Multiscale(CrossPseudo):
             self.queue.push(vectors.float(), kinds)
         return torch.stack(losses).mean(), count
 
-    def _patches(self, maps: Sequence[Tensor], classes: Tensor) -> tuple[Tensor, int]:
+    def _patches(self, lessons: Sequence[Lesson], classes: Tensor) -> tuple[Tensor, int]:
         block = [min(BLOCK, edge) for edge in classes.shape[1:]]
-        first, second = (block_embeddings(each, block) for each in maps)
+        first, second = (self.head(block_embeddings(lesson.decoded.features[0], block)) for lesson in lessons)
         return patch_contrast(first, second, block_classes(classes, block, MAJORITY), self.temperature)
 
 

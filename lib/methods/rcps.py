@@ -4,7 +4,7 @@ After the public code of Zhao et al., "RCPS", IEEE JBHI 28(1), 2024. As there: t
 teaches both strong views, weighed down where they diverge; the views' logits agree in direction; a voxel's embedding
 is attracted by its own in the other view and repelled by confident voxels of other classes in the other stream. Ours:
 no deep supervision; the rectified terms are taken on unlabelled patches, whose strong views are at hand; anchors drawn
-from the finest decoder features; negatives of the anchor's own class never slip in.
+at random; negatives of the anchor's own class never slip in.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lib.methods.monitors import watch
 from lib.networks.heads import Projection
 from lib.networks.unet import UNet
 
+LEVEL = 1  # of the decoder's features: a quarter of the image's resolution, as in the source
 NEGATIVES = 400  # most confident voxels of other classes, as in the source
 
 
@@ -37,7 +38,7 @@ class RCPS(Method):
     def __init__(self, network: UNet, weight: float, ramp: float, contrast: float, temperature: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList([network])
-        self.head = Projection(network.shape.dimensions, network.shape.widths[0])
+        self.head = Projection(network.shape.widths[LEVEL])
         self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
@@ -52,7 +53,7 @@ class RCPS(Method):
         labelled, first, second = decoded.logits.float().split(sizes)
         self.monitors = watch([labelled.softmax(1)], label, [original.softmax(1), first.softmax(1)])
         rectified = [rectified_pseudo_supervision(view, original) for view in (first, second)]
-        contrast, anchors = self._contrast(decoded.features[0], labelled, original)
+        contrast, anchors = self._contrast(decoded.features[LEVEL], labelled, original)
         ramp = sigmoid_ramp(progress, self.ramp)
         return {
             "supervised": Term(dice_ce(labelled, label)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai.networks.layers.factories import Conv
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_avg_pool3d
 
@@ -12,19 +11,18 @@ SIZE = 64  # length of an embedding
 
 
 class Projection(nn.Module):
-    """Two 1x1 convolutions, position by position: features ``(B, C, ...)`` to embeddings ``(B, 64, ...)``.
+    """Two layers, position by position: features ``(B, C, ...)`` or ``(N, C)`` to embeddings ``(B, 64, ...)``.
 
-    The head takes what is peculiar to the contrast away from the features that segment (Chen et al., SimCLR, ICML
-    2020); its convolutional form keeps the map dense (Wang et al., DenseCL, CVPR 2021).
+    As 1x1 convolutions, so that a map stays dense (Wang et al., DenseCL, CVPR 2021). The head takes what is peculiar to
+    the contrast away from the features that segment (Chen et al., SimCLR, ICML 2020).
     """
 
-    def __init__(self, dimensions: int, width: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        conv = Conv[Conv.CONV, dimensions]
-        self.layers = nn.Sequential(conv(width, width, 1), nn.ReLU(inplace=True), conv(width, SIZE, 1))
+        self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, SIZE))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        return self.layers(x.movedim(1, -1)).movedim(-1, 1)
 
 
 def pool(x: Tensor, cells: Sequence[int]) -> Tensor:

@@ -110,13 +110,13 @@ def test_the_contrast_compares_a_cell_with_its_own_crop_and_only_the_cells_learn
     count = int(np.prod(grid))
     assert areas.shape == keys.shape == (3, count, areas.shape[2])
     assert term.n_valid == 3 * count
-    own = method.head(full.features[0])
+    own = full.features[0]
     edges = [edge // n for edge, n in zip(own.shape[2:], grid, strict=True)]
     for row, (number, place) in product(range(3), enumerate(np.ndindex(*grid))):
         part = tuple(slice(k * e, (k + 1) * e) for k, e in zip(place, edges, strict=True))
-        mean = own[(row, slice(None), *part)].flatten(1).mean(1)
+        mean = method.head(own[(row, slice(None), *part)].flatten(1).mean(1)[None])[0]
         torch.testing.assert_close(areas[row, number], mean, rtol=1e-4, atol=1e-5)
-        crop = method.head(crops.features[0][[row * count + number]]).flatten(2).mean(2)[0]
+        crop = method.head(crops.features[0][[row * count + number]].flatten(2).mean(2))[0]
         torch.testing.assert_close(keys[row, number], crop, rtol=1e-3, atol=1e-4)
 
 

@@ -154,4 +154,4 @@ def test_the_second_stage_takes_the_encoder_for_both_its_branches(patch: tuple[i
     x = torch.randn(1, 1, *patch)
     for ours, theirs in zip(first.networks[0](x), second.networks[1].encoder(x), strict=True):
         assert torch.equal(ours, theirs)
-    assert type(second.networks[0].decoder.ups[0].layer) is not type(second.networks[1].decoder.ups[0].layer)
+    assert type(second.networks[0].decoder.ups[-1].layer) is not type(second.networks[1].decoder.ups[-1].layer)

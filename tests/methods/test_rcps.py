@@ -9,7 +9,7 @@ from lib.config import Config
 from lib.losses.rectified import cosine_consistency, rectified_pseudo_supervision
 from lib.methods import rcps
 from lib.methods.base import sigmoid_ramp
-from lib.methods.rcps import NEGATIVES, RCPS
+from lib.methods.rcps import LEVEL, NEGATIVES, RCPS
 from lib.methods.registry import build_method
 
 PATCH = (16, 16, 8)
@@ -62,9 +62,11 @@ def test_negatives_are_confident_labelled_voxels_of_other_classes(batch_of, monk
         return x.movedim(1, -1).flatten(0, -2)
 
     for found, view in ((others, toy["image"]), (first, toy["strong"][0]), (second, toy["strong"][1])):
-        expected = voxels(method.head(network.decode(view).features[0]))
+        expected = voxels(method.head(network.decode(view).features[LEVEL]))
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-    coarse = (..., slice(None, None, 2), slice(None, None, 2), slice(None, None, 2))  # the finest features' grid
+    edges = network.decode(toy["image"]).features[LEVEL].shape[2:]
+    steps = [edge // n for edge, n in zip(toy["image"].shape[2:], edges, strict=True)]
+    coarse = (..., *(slice(None, None, step) for step in steps))  # the grid of the features that are contrasted
     assert torch.equal(classes, voxels(network(toy["weak"])[coarse]).argmax(1))
     said = voxels(network(toy["image"])[coarse]).softmax(1)
     for kind in range(2):

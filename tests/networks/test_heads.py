@@ -9,12 +9,11 @@ import torch
 from lib.networks.heads import SIZE, Projection, pool
 
 
-@pytest.mark.parametrize("space", [(5, 4), (4, 3, 2)], ids=["2D", "3D"])
+@pytest.mark.parametrize("space", [(), (5, 4), (4, 3, 2)], ids=["vectors", "2D", "3D"])
 def test_a_projection_is_two_matrices_with_a_rectifier_between_at_each_position(space: tuple[int, ...]) -> None:
-    head = Projection(len(space), 6)
+    head = Projection(6)
     x = torch.randn(2, 6, *space)
-    w1, b1, w2, b2 = (weight.detach().double().flatten(1).numpy() if weight.ndim > 1 else
-                      weight.detach().double().numpy() for weight in head.parameters())  # fmt: skip
+    w1, b1, w2, b2 = (weight.detach().double().numpy() for weight in head.parameters())
     found = head(x).detach().numpy()
     assert found.shape == (2, SIZE, *space)
     for row, *place in np.ndindex(2, *space):
@@ -26,7 +25,7 @@ def test_a_projection_is_two_matrices_with_a_rectifier_between_at_each_position(
 def test_a_projection_leaves_the_features_it_reads_unchanged() -> None:
     x = torch.randn(1, 6, 4, 4)
     before = x.clone()
-    Projection(2, 6)(x)
+    Projection(6)(x)
     assert torch.equal(x, before)
 
 
