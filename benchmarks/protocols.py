@@ -60,7 +60,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "acdc": Protocol(
         dict.fromkeys((3, 7), ("supervised", "ceiling", "ideal", "best")),
         evaluation=20, development=10, iterations=3000,
-        settings={"dimension": "2", "patch": (128, 128), "modality": "mr"},
+        settings={"dimension": "2", "patch": (256, 240), "modality": "mr"},
     ),
     # 41 in all: 15 of them are neither labelled nor judged in any way
     "sts": Protocol(

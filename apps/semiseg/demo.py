@@ -1,7 +1,7 @@
 """``make demo``: learn from 4 labelled and 26 unlabelled studies, compare with learning from the 4 alone, serve.
 
 1. Write the studies: generated ones, or with ``--download`` the hippocampi of the Medical Segmentation Decathlon.
-2. Train the same network twice for as many iterations: ``cross_pseudo`` on all studies, ``supervised`` on the labels.
+2. Train the same network twice for as many iterations: ``multiscale`` on all studies, ``supervised`` on the labels.
 3. Evaluate both on studies that neither has seen: a table, and ``overlay.png``.
 4. Score the unlabelled studies and serve all with the semi-supervised model, for 3D Slicer or a browser.
 """
@@ -55,7 +55,7 @@ def main() -> int:
         studies, held_out = (download if options.download else generate)(options.folder, options.seed)
         models = train_both(studies, options.folder, options.minutes, options.seed)
         compare(models, find_cases(held_out), options.folder / "overlay.png")
-        score(models["cross_pseudo"], find_cases(studies))
+        score(models["multiscale"], find_cases(studies))
     except (SemisegError, OSError) as error:
         print(f"The demo ends here: {error}", file=sys.stderr)
         return 2
@@ -122,12 +122,12 @@ def train_both(studies: Path, folder: Path, minutes: float, seed: int) -> dict[s
     labels = label_map(config, studies, cases)
     labelled = sum(case.label is not None for case in cases)
     print(f"{len(cases)} studies in {studies.resolve()}, {labelled} of them labelled")
-    print(f"Training cross_pseudo, then supervised: about {minutes:g} minutes", flush=True)
+    print(f"Training multiscale, then supervised: about {minutes:g} minutes", flush=True)
     project, baseline = ModelFolder.of(config, studies), ModelFolder(folder / "supervised")
-    result = train(cases, labels, config, project, Bar("cross_pseudo"))
+    result = train(cases, labels, config, project, Bar("multiscale"))
     iterations = json.loads(result.manifest.read_text())["iterations"]
     train(cases, labels, config.replace(method="supervised", iterations=iterations), baseline, Bar("supervised"))
-    return {"supervised": baseline.path / "live.pt", "cross_pseudo": project.path / "live.pt"}
+    return {"supervised": baseline.path / "live.pt", "multiscale": project.path / "live.pt"}
 
 
 def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> None:
@@ -142,7 +142,7 @@ def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> No
     iterations = Model.load(models["supervised"]).metrics["iterations"]
     print(f"\nAfter {iterations} iterations each, on {len(cases)} held-out studies:\n")
     print_table(found, labels.names)
-    order = sorted(range(len(cases)), key=lambda place: mean_dice(found["cross_pseudo"][place]))
+    order = sorted(range(len(cases)), key=lambda place: mean_dice(found["multiscale"][place]))
     shown = [order[-1], order[len(order) // 2], order[0]]  # best, median and worst, so that nothing is hidden
     rows = [draw_row(cases[i], segmenters, {method: each[i] for method, each in found.items()}, labels) for i in shown]
     draw_overlay(picture, rows, labels.values)
@@ -175,7 +175,7 @@ def draw_row(case: Case, segmenters: dict[str, Segmenter], found: dict[str, Eval
     turned, spacing, _ = to_ras(image, affine)
     predictions = {method: to_ras(result.label, affine)[0] for method, result in results.items()}
     dice = {method: mean_dice(evaluation) for method, evaluation in found.items()}
-    uncertainty = to_ras(results["cross_pseudo"].uncertainty, affine)[0]
+    uncertainty = to_ras(results["multiscale"].uncertainty, affine)[0]
     return Row(case.id, turned, to_ras(reference, affine)[0], predictions, dice, uncertainty, tuple(spacing))
 
 
