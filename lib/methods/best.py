@@ -1,39 +1,46 @@
-"""The strongest composition: two networks teach each other over labelled and unlabelled patches mixed both ways."""
+"""Our composition: cross-supervision under disturbed features, taught by the averaged weights of both networks.
+
+From :class:`lib.methods.cross_pseudo.CrossPseudo` the two networks, the mixed strong views and the loss; from Ouali et
+al. (CVPR 2020), as in ``multiscale``, the disturbed features; from Tarvainen and Valpola (NeurIPS 2017) the moving
+average of each network. Its two teachers answer together, so both students learn from one label, better than either's.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from lib.methods.base import Term, sigmoid_ramp
-from lib.methods.cross_pseudo import CrossPseudo
-from lib.methods.monitors import watch
-from lib.methods.pasting import Pasted
-from lib.methods.pseudo import PseudoLabel
+from lib.methods.cross_pseudo import CrossPseudo, disturbed
+from lib.methods.teacher import Teacher
+from lib.networks.unet import Decoded, UNet
 
 
 class Best(CrossPseudo):
-    """Terms ``supervised`` and ``cross``, on patches that exchanged boxes with labelled ones."""
+    """Terms ``supervised`` and ``cross``.
 
-    def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
-        if "weak" not in batch:
-            return super().losses(batch, progress)
-        with torch.no_grad():
-            said = [network(batch["weak"]).float().softmax(1) for network in self.networks]
-        self.monitors = watch([], batch["label"], said)
-        supervised: list[Tensor] = []
-        cross: list[Tensor] = []
-        trusted = 0
-        for network, strong, taught in zip(self.networks, batch["strong"], reversed(said), strict=True):
-            pseudo = PseudoLabel.of(taught, self.confidence)
-            pasted = Pasted.of(batch["image"], batch["label"], strong, pseudo, batch["mix"])
-            for losses, loss in zip((supervised, cross), pasted.losses(network(pasted.image)), strict=True):
-                losses.append(loss)
-            trusted += int(pasted.trusted.sum())
-        rising = self.weight * sigmoid_ramp(progress, self.ramp)
-        return {
-            "supervised": Term(torch.stack(supervised).mean()),
-            "cross": Term(torch.stack(cross).mean(), rising, trusted),
-        }
+    Args:
+        decay: of the teachers.
+    """
+
+    def __init__(self, networks: Sequence[UNet], weight: float, ramp: float, confidence: float, decay: float) -> None:
+        super().__init__(networks, weight, ramp, confidence)
+        self.teachers = nn.ModuleList(Teacher(network, decay) for network in networks)
+
+    def begin(self, labelled: Sequence[str]) -> None:
+        for teacher, network in zip(self.teachers, self.networks, strict=True):
+            teacher.copy(network)  # type: ignore[operator]
+
+    def after_step(self, step: int) -> None:
+        for teacher, network in zip(self.teachers, self.networks, strict=True):
+            teacher.follow(network, step)  # type: ignore[operator]
+
+    def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
+        return disturbed(network, labelled, unlabelled)
+
+    def answers(self, weak: Tensor) -> list[Tensor]:
+        return [teacher(weak) for teacher in self.teachers]
+
+    def taught(self, said: list[Tensor]) -> list[Tensor]:
+        return [torch.stack(said).mean(0)] * len(said)

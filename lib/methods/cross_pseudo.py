@@ -19,6 +19,7 @@ from lib.losses.dice_ce import dice_ce
 from lib.methods.base import Method, Term, sigmoid_ramp
 from lib.methods.monitors import watch
 from lib.methods.pseudo import PseudoLabel
+from lib.networks.perturbation import perturb
 from lib.networks.unet import Decoded, UNet
 from lib.studies.views import mix_pairs
 
@@ -62,15 +63,23 @@ class CrossPseudo(Method):
 
     def lessons(self, batch: dict[str, Any]) -> list[Lesson]:
         """Each branch on the batch, taught by the other one; monitors on the way."""
-        with torch.no_grad():
-            said = [network(batch["weak"]).float().softmax(1) for network in self.networks]
-        pseudo = [PseudoLabel.of(each, self.confidence).mixed(batch["mix"]) for each in said]
+        said = self.answers(batch["weak"])
+        pseudo = [PseudoLabel.of(each, self.confidence).mixed(batch["mix"]) for each in self.taught(said)]
         lessons = [
-            Lesson(self.study(network, batch["image"], mix_pairs(strong, batch["mix"])), len(batch["image"]), taught)
-            for network, strong, taught in zip(self.networks, batch["strong"], reversed(pseudo), strict=True)
+            Lesson(self.study(network, batch["image"], mix_pairs(strong, batch["mix"])), len(batch["image"]), own)
+            for network, strong, own in zip(self.networks, batch["strong"], pseudo, strict=True)
         ]
         self.monitors = watch([each.logits[0].float().softmax(1) for each in lessons], batch["label"], said)
         return lessons
+
+    @torch.no_grad()
+    def answers(self, weak: Tensor) -> list[Tensor]:
+        """What each branch says of the weak views: probabilities ``(U, classes, ...)``."""
+        return [network(weak).float().softmax(1) for network in self.networks]
+
+    def taught(self, said: list[Tensor]) -> list[Tensor]:
+        """What each branch is taught of these answers: that of the other one."""
+        return said[::-1]
 
     def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
         """One pass over both; where a method disturbs the features, it does so here."""
@@ -86,3 +95,12 @@ class CrossPseudo(Method):
             "supervised": Term(torch.stack(supervised).mean()),
             "cross": Term(torch.stack(cross).mean(), rising, trusted),
         }
+
+
+def disturbed(network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
+    """One pass over both, in which the features of the unlabelled views are disturbed between encoder and decoder."""
+    together = torch.cat([labelled, unlabelled])
+    features: list[Tensor] = network.encoder(together)  # type: ignore[operator]
+    harder = perturb([level[len(labelled) :] for level in features])
+    joined = [torch.cat([level[: len(labelled)], own]) for level, own in zip(features, harder, strict=True)]
+    return network.decoder(joined, together.shape[2:])  # type: ignore[operator]

@@ -18,9 +18,8 @@ from torch.nn.functional import interpolate
 from lib.losses.patch_contrast import block_classes, block_embeddings, patch_contrast
 from lib.losses.pixel_contrast import ClassQueue, embeddings_at, pixel_contrast, sample_anchors
 from lib.methods.base import Term, sigmoid_ramp
-from lib.methods.cross_pseudo import CrossPseudo, Lesson
+from lib.methods.cross_pseudo import CrossPseudo, Lesson, disturbed
 from lib.networks.heads import SIZE, Projection
-from lib.networks.perturbation import perturb
 from lib.networks.unet import Decoded, UNet
 
 ANCHORS = 128  # voxels a class and branch; with the queues, a few (256, 768) matrices a branch for two classes
@@ -54,11 +53,7 @@ class Multiscale(CrossPseudo):
 
     def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
         """The features of the unlabelled views are disturbed between encoder and decoder."""
-        together = torch.cat([labelled, unlabelled])
-        features: list[Tensor] = network.encoder(together)  # type: ignore[operator]
-        disturbed = perturb([level[len(labelled) :] for level in features])
-        joined = [torch.cat([level[: len(labelled)], own]) for level, own in zip(features, disturbed, strict=True)]
-        return network.decoder(joined, together.shape[2:])  # type: ignore[operator]
+        return disturbed(network, labelled, unlabelled)
 
     def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
         """Those of :class:`CrossPseudo`, ``pixel_contrast`` and ``patch_contrast``."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from lib.config import Config
-from lib.methods import multiscale
+from lib.methods import cross_pseudo, multiscale
 from lib.methods.base import sigmoid_ramp
 from lib.methods.cross_pseudo import Lesson
 from lib.methods.multiscale import AGREED, ANCHORS, Multiscale, known_classes
@@ -44,7 +44,7 @@ def test_features_are_disturbed_on_the_unlabelled_rows_only(patch: tuple, batch_
         seen.append(features)
         return [torch.zeros_like(level) for level in features]
 
-    monkeypatch.setattr(multiscale, "perturb", silence)
+    monkeypatch.setattr(cross_pseudo, "perturb", silence)
     toy = batch_of(method, patch, labelled=3, unlabelled=2)
     network, strong = method.networks[0], toy["strong"][0]
     found = method.study(network, toy["image"], strong)
