@@ -30,6 +30,7 @@ EPOCHS = 81  # of a training, as the source counts them; the teacher's rule goes
 SECOND_STAGE = 51 / 81  # share of the training at which re-learning begins
 JUDGES = 4  # one of so many labelled patients is kept out of the first stage
 AREA = 0.4  # weight of the area similarity against cross-entropy plus Dice (3.5 against 10 and 7)
+SQUARES = 0.05  # of the squared difference; the source's ramp is far longer than its first stage and ends at 0.06
 RELEARNT_AREA = 0.1  # share of the area similarity in the second stage
 PASSES, NOISE, LARGEST = 4, 0.1, 0.2  # of the teacher; sd and bound of its input noise
 SMALLEST = 8.0  # voxels of foreground below which two masks are not compared
@@ -104,7 +105,7 @@ class SemiCML(Method):
         rising = self.weight * sigmoid_ramp(progress, self.ramp)
         return {
             "area_similarity": Term(torch.stack(area).mean(), AREA * rising, masks),
-            "consistency": Term(torch.stack(squares).mean(), rising, rows),
+            "consistency": Term(torch.stack(squares).mean(), SQUARES * rising, rows),
         }
 
     def _relearning(self, logits: Sequence[Tensor], batch: dict[str, Any]) -> dict[str, Term]:

@@ -95,7 +95,7 @@ def test_the_terms_of_the_first_stage(modalities: int, batch_of, monkeypatch) ->
     torch.testing.assert_close(terms["consistency"].value, sum(squares) / len(squares), rtol=1e-3, atol=1e-6)
     rising = 0.5 * sigmoid_ramp(FIRST, 0.8)
     assert terms["area_similarity"].weight == pytest.approx(semi_cml.AREA * rising)
-    assert terms["consistency"].weight == pytest.approx(rising)
+    assert terms["consistency"].weight == pytest.approx(semi_cml.SQUARES * rising)
     assert (terms["consistency"].n_valid, terms["area_similarity"].n_valid) == (rows, 2 * rows)
 
 

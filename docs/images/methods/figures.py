@@ -179,17 +179,16 @@ FIGURES: dict[str, tuple[str, dict[str, Box], str, list[Note]]] = {
         [(3, 3.5, "from the labelled patches")],
     ),
     "best": (
-        "best: two networks teach each other over patches that exchanged boxes with labelled ones",
+        "best: two networks learn what their averages say together, under disturbed features",
         {
-            "image": IMAGE, "strong": ("view", 0, 1, "strong view 1"),
-            "mixed": EXCHANGED, "student": ("network", 2, 0.5, "network 1"),
-            "supervised": ("loss", 3, 0, "supervised"), "cross": ("loss", 3, 1, "cross"),
-            "label": ("label", 4, 0, "label, of the|labelled voxels"),
-            "pseudo": ("pseudo", 4, 1, "pseudo-label,|of the others"),
-            "teacher": ("teacher", 5, 1, "network 2"), "weak": ("view", 5, 0, "weak view"),
+            "image": IMAGE, "strong": SWAPPED,
+            "student": ("network", 1, 0.5, "networks 1, 2;|disturbed features"),
+            "supervised": ("loss", 2, 0, "supervised"), "cross": ("loss", 2, 1, "cross"),
+            "label": LABEL, "pseudo": ("pseudo", 3, 1, "mean as|pseudo-label"),
+            "teacher": ("teacher", 4, 1, "teachers 1, 2"), "weak": ("view", 5, 1, "weak view"),
         },
-        "image>mixed strong>mixed mixed>student student>supervised student>cross label~supervised pseudo~cross "
-        "teacher~pseudo weak~teacher",
-        [(0, 1.6, BOTH_WAYS)],
+        "image>student strong>student student>supervised student>cross label~supervised pseudo~cross teacher~pseudo "
+        "weak~teacher student^teacher",
+        [(2, 2, "after each step")],
     ),
 }  # fmt: skip
