@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import ignite.distributed as idist
@@ -16,6 +17,7 @@ from ignite.handlers import Checkpoint, DiskSaver
 from torch import Tensor
 
 from lib.config import Config
+from lib.errors import SemisegError
 from lib.methods.base import Method
 from lib.training.distribution import any_process, first
 from lib.training.loop import Loop
@@ -27,6 +29,8 @@ from lib.training.watch import Watch
 log = logging.getLogger(__name__)
 
 PRETRAINING = "pretraining"  # folder of the stage before, in that of the run
+log = logging.getLogger(__name__)
+
 OVERTIME = 1.3  # of the minutes: a training whose machine became slower ends here, on the weights it has
 
 
@@ -95,9 +99,19 @@ class Run:
         self.start = time.monotonic()
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from this checkpoint, as if nothing had happened."""
-        saved = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        Checkpoint.load_objects(self.objects, saved)
+        """Go on from this checkpoint, as if nothing had happened.
+
+        Raises:
+            SemisegError: it is damaged, or of another version of semiseg, whose methods have other parts.
+        """
+        try:
+            Checkpoint.load_objects(self.objects, torch.load(checkpoint, map_location="cpu", weights_only=True))
+        except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
+            log.exception("%s cannot be read", checkpoint)
+            raise SemisegError(
+                f"The interrupted training in {checkpoint.parent.name} cannot go on: {checkpoint.name} is damaged or "
+                "of another version of semiseg. Train again: that begins anew"
+            ) from error
         self.start -= self.history.seconds
 
     def __call__(self) -> History:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from lib.errors import SemisegError
 from lib.methods.supervised import Supervised
 from lib.training import run as run_module
 from lib.training.progress import Progress
@@ -102,6 +103,22 @@ def test_a_run_that_fell_down_goes_on_from_its_last_checkpoint(project: Any, tmp
     assert list(after.losses) == [7, 8, 9]
     assert before.losses | after.losses == whole.losses
     torch.testing.assert_close(state(resumed), state(uninterrupted), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("spoil", ["another version", "half a file"])
+def test_a_checkpoint_that_does_not_fit_is_named_with_the_way_out(spoil: str, project: Any, tmp_path: Path) -> None:
+    make(project, tmp_path)()
+    checkpoint = latest_checkpoint(tmp_path)
+    assert checkpoint
+    if spoil == "half a file":
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    else:
+        saved = torch.load(checkpoint, weights_only=True)
+        name = next(key for key, value in saved["method"].items() if value.ndim > 1)
+        saved["method"][name] = saved["method"][name][:1]
+        torch.save(saved, checkpoint)
+    with pytest.raises(SemisegError, match=rf"{checkpoint.name}.*Train again"):
+        make(project, tmp_path).resume(checkpoint)
 
 
 def test_a_run_that_fell_down_after_its_last_step_does_not_begin_anew(project: Any, tmp_path: Path) -> None:
