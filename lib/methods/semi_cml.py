@@ -28,7 +28,6 @@ from lib.networks.unet import UNet
 
 EPOCHS = 81  # of a training, as the source counts them; the teacher's rule goes by them
 SECOND_STAGE = 51 / 81  # share of the training at which re-learning begins
-FIRST_JUDGED = 38  # epoch; 11 in the source, whose learning rate has fallen by then, ours falls to the end
 JUDGES = 4  # one of so many labelled patients is kept out of the first stage
 AREA = 0.4  # weight of the area similarity against cross-entropy plus Dice (3.5 against 10 and 7)
 SQUARES = 0.05  # of the squared difference; the source's ramp is far longer than its first stage and ends at 0.06
@@ -86,7 +85,7 @@ class SemiCML(Method):
         losses, rows = [0 * each.sum() for each in logits], 0
         for place, each in enumerate(logits):
             taught, judging = present[:, place] & ~held, present[:, place] & held
-            if judging.any() and int(self.epoch) >= FIRST_JUDGED:
+            if judging.any():
                 self.average.judge(place, each[judging], label[judging])
             if taught.any():
                 losses[place] = dice_ce(each[taught], label[taught])
@@ -142,7 +141,7 @@ class SemiCML(Method):
         """The teacher's rule goes by epochs of the first stage; at the latest at its end there is a teacher."""
         now = int(progress * EPOCHS)
         networks = list(self.networks)
-        if first_stage and now > int(self.epoch) >= FIRST_JUDGED:
+        if first_stage and now > int(self.epoch):
             self.average.close_epoch(networks)
         if not first_stage and not self.average.born:
             self.average.bear(networks)
