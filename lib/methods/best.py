@@ -2,7 +2,8 @@
 
 From :class:`lib.methods.cross_pseudo.CrossPseudo` the two networks, the mixed strong views and the loss; from Ouali et
 al. (CVPR 2020), as in ``multiscale``, the disturbed features; from Tarvainen and Valpola (NeurIPS 2017) the moving
-average of each network. Its two teachers answer together, so both students learn from one label, better than either's.
+average of each network. The two teachers answer together, so both students learn from one label. It does not deserve
+its name yet: see the development cases in ``docs/reference/benchmarks.md``.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Multiscale(CrossPseudo):
     """:class:`CrossPseudo` with perturbed features and two contrastive terms on the finest decoder features.
 
     Args:
-        contrast: weight of each contrastive term after the ramp. temperature: of both. classes: background included.
+        contrast: weight of each contrastive term after the ramp. temperature: of both.
     """
 
     def __init__(

@@ -29,8 +29,6 @@ from lib.training.watch import Watch
 log = logging.getLogger(__name__)
 
 PRETRAINING = "pretraining"  # folder of the stage before, in that of the run
-log = logging.getLogger(__name__)
-
 OVERTIME = 1.3  # of the minutes: a training whose machine became slower ends here, on the weights it has
 
 
