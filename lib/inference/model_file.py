@@ -64,9 +64,7 @@ class Model:
         return {key.removeprefix(start): value for key, value in self.weights.items() if key.startswith(start)}
 
     def save(self, path: Path) -> None:
-        """Written beside the place, synced, then moved there: a reader finds the old file or the new one, whole."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        """Write it, by :func:`save_whole`."""
         content = {
             "format": FORMAT,
             "config": self.config.to_dict(),
@@ -77,14 +75,7 @@ class Model:
             "version": self.version,
             "metrics": self.metrics,
         }
-        try:
-            with draft.open("wb") as file:
-                torch.save(content, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            draft.unlink(missing_ok=True)
+        save_whole(content, path)
 
     @classmethod
     def load(cls, path: Path) -> Model:
@@ -120,3 +111,17 @@ class Model:
     def renamed(self, version: str) -> Model:
         """The same model under another version number."""
         return dataclasses.replace(self, version=version)
+
+
+def save_whole(content: dict[str, Any], path: Path) -> None:
+    """``torch.save`` beside the place, synced, then moved there: a reader finds the old file or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)

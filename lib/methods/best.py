@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from lib.methods.cross_pseudo import CrossPseudo, disturbed
+from lib.methods.cross_pseudo import CrossPseudo
 from lib.methods.teacher import Teacher
-from lib.networks.unet import Decoded, UNet
+from lib.networks.unet import UNet
 
 
 class Best(CrossPseudo):
@@ -24,6 +24,8 @@ class Best(CrossPseudo):
     Args:
         decay: of the teachers.
     """
+
+    disturbs = True
 
     def __init__(self, networks: Sequence[UNet], weight: float, ramp: float, confidence: float, decay: float) -> None:
         super().__init__(networks, weight, ramp, confidence)
@@ -36,9 +38,6 @@ class Best(CrossPseudo):
     def after_step(self, step: int) -> None:
         for teacher, network in zip(self.teachers, self.networks, strict=True):
             teacher.follow(network, step)  # type: ignore[operator]
-
-    def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
-        return disturbed(network, labelled, unlabelled)
 
     def answers(self, weak: Tensor) -> list[Tensor]:
         return [teacher(weak) for teacher in self.teachers]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,9 +45,13 @@ class CrossPseudo(Method):
     Args:
         weight: of the unlabelled loss after the ramp. ramp: share of the training until then.
         confidence: voxels that the teaching network gives less than this are not learnt from.
+
+    Attributes:
+        disturbs: the features of the unlabelled views are disturbed between encoder and decoder.
     """
 
     strong_views = 2
+    disturbs: ClassVar[bool] = False
 
     def __init__(self, networks: Sequence[UNet], weight: float, ramp: float, confidence: float) -> None:
         super().__init__()
@@ -66,7 +70,7 @@ class CrossPseudo(Method):
         said = self.answers(batch["weak"])
         pseudo = [PseudoLabel.of(each, self.confidence).mixed(batch["mix"]) for each in self.taught(said)]
         lessons = [
-            Lesson(self.study(network, batch["image"], mix_pairs(strong, batch["mix"])), len(batch["image"]), own)
+            Lesson(self.study(network, batch["image"], mix_pairs(strong, batch["mix"])), len(batch["image"]), own)  # type: ignore[arg-type]
             for network, strong, own in zip(self.networks, batch["strong"], pseudo, strict=True)
         ]
         self.monitors = watch([each.logits[0].float().softmax(1) for each in lessons], batch["label"], said)
@@ -81,9 +85,15 @@ class CrossPseudo(Method):
         """What each branch is taught of these answers: that of the other one."""
         return said[::-1]
 
-    def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
-        """One pass over both; where a method disturbs the features, it does so here."""
-        return network.decode(torch.cat([labelled, unlabelled]))  # type: ignore[operator]
+    def study(self, network: UNet, labelled: Tensor, unlabelled: Tensor) -> Decoded:
+        """One pass over both."""
+        together = torch.cat([labelled, unlabelled])
+        if not self.disturbs:
+            return network.decode(together)
+        features = network.encoder(together)
+        harder = perturb([level[len(labelled) :] for level in features])
+        joined = [torch.cat([level[: len(labelled)], own]) for level, own in zip(features, harder, strict=True)]
+        return network.decoder(joined, together.shape[2:])
 
     def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
         """``supervised`` and ``cross`` of these lessons."""
@@ -95,12 +105,3 @@ class CrossPseudo(Method):
             "supervised": Term(torch.stack(supervised).mean()),
             "cross": Term(torch.stack(cross).mean(), rising, trusted),
         }
-
-
-def disturbed(network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
-    """One pass over both, in which the features of the unlabelled views are disturbed between encoder and decoder."""
-    together = torch.cat([labelled, unlabelled])
-    features: list[Tensor] = network.encoder(together)  # type: ignore[operator]
-    harder = perturb([level[len(labelled) :] for level in features])
-    joined = [torch.cat([level[: len(labelled)], own]) for level, own in zip(features, harder, strict=True)]
-    return network.decoder(joined, together.shape[2:])  # type: ignore[operator]

@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import interpolate
 
 from lib.losses.patch_contrast import block_classes, block_embeddings, patch_contrast
 from lib.losses.pixel_contrast import ClassQueue, embeddings_at, pixel_contrast, sample_anchors
 from lib.methods.base import Term, sigmoid_ramp
-from lib.methods.cross_pseudo import CrossPseudo, Lesson, disturbed
+from lib.methods.cross_pseudo import CrossPseudo, Lesson
 from lib.networks.heads import SIZE, Projection
-from lib.networks.unet import Decoded, UNet
+from lib.networks.unet import UNet
 
 ANCHORS = 128  # voxels a class and branch; with the queues, a few (256, 768) matrices a branch for two classes
 QUEUE = 256  # embeddings a class
@@ -36,6 +36,8 @@ class Multiscale(CrossPseudo):
         contrast: weight of each contrastive term after the ramp. temperature: of both.
     """
 
+    disturbs = True
+
     def __init__(
         self,
         networks: Sequence[UNet],
@@ -50,10 +52,6 @@ class Multiscale(CrossPseudo):
         self.contrast, self.temperature = contrast, temperature
         self.head = Projection(shape.widths[0])  # one for both branches: one space of embeddings
         self.queue = ClassQueue(shape.classes, QUEUE, SIZE)
-
-    def study(self, network: nn.Module, labelled: Tensor, unlabelled: Tensor) -> Decoded:
-        """The features of the unlabelled views are disturbed between encoder and decoder."""
-        return disturbed(network, labelled, unlabelled)
 
     def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
         """Those of :class:`CrossPseudo`, ``pixel_contrast`` and ``patch_contrast``."""

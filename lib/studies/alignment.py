@@ -9,10 +9,9 @@ import numpy as np
 from scipy.ndimage import affine_transform
 
 from lib.studies.cases import Case
-from lib.studies.labels import LabelMap, read_label
+from lib.studies.labels import GRID_TOLERANCE, LabelMap, read_label
 from lib.studies.reading import read_image
 
-SAME = 0.1  # of a voxel: how far apart two grids count as one
 SAMPLES = 12  # along each axis, to measure the overlap
 
 Shape = tuple[int, ...]
@@ -33,7 +32,7 @@ def on_grid(
         outside: value where the volume does not reach; None: its lowest.
     """
     there = np.linalg.inv(affine) @ target
-    if volume.shape == shape and _largest_shift(there, shape) < SAME:
+    if volume.shape == shape and _largest_shift(there, shape) < GRID_TOLERANCE:
         return volume
     low = volume.min() if outside is None else outside
     padded = np.pad(volume, 1, mode="edge")  # voxels are boxes: the outermost reach beyond their centres

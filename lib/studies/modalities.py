@@ -18,11 +18,11 @@ import SimpleITK as sitk
 
 from lib.errors import ConfigError, StudyError
 from lib.studies.cases import EXTENSIONS, Case, final_labels, find_cases, study_id
+from lib.studies.labels import GRID_TOLERANCE
 
 log = logging.getLogger(__name__)
 
 NAME = re.compile(r"[\w.-]+")
-SHIFT = 0.1  # of a voxel: how far apart two grids count as one
 
 
 def patterns(modalities: Sequence[str]) -> dict[str, str]:
@@ -187,7 +187,7 @@ def _same_grid(image: Path, label: Path) -> bool:
         one, other = _header(image), _header(label)
     except RuntimeError:
         return False
-    return one[0] == other[0] and bool((np.abs(one[1] - other[1]) < SHIFT * np.array(one[2])).all())
+    return one[0] == other[0] and bool((np.abs(one[1] - other[1]) < GRID_TOLERANCE * np.array(one[2])).all())
 
 
 def _header(file: Path) -> tuple[tuple[int, ...], np.ndarray, tuple[float, ...]]:

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from lib.config import Config
-from lib.inference.model_file import Model
+from lib.inference.model_file import Model, save_whole
 from lib.methods.registry import build_pretraining
 from lib.studies.cases import Case
 from lib.studies.plan import Plan
@@ -71,16 +71,7 @@ class Encoders:
 
     def save(self, key: str, weights: Weights) -> None:
         """Keep it; a reader finds the whole file or none. The oldest beyond :data:`KEPT` go."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        draft = self.folder / f".{key}.{os.getpid()}"
-        try:
-            with draft.open("wb") as file:
-                torch.save(weights, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, self.folder / f"{key}.pt")
-        finally:
-            draft.unlink(missing_ok=True)
+        save_whole(weights, self.folder / f"{key}.pt")
         for old in self._by_use()[:-KEPT]:
             old.unlink(missing_ok=True)
 
