@@ -71,6 +71,15 @@ class Method(nn.Module, ABC):
         return {key: value for key, value in self.state_dict().items() if key.startswith("networks.")}
 
 
+def most_probable(probabilities: Tensor, axis: int = 1) -> Tensor:
+    """Class indices, the axis kept; the first one wins a tie.
+
+    By ``max``: along an axis that is not the last, ``argmax`` takes ten to twenty times as long on a CPU, which was
+    a third of a ``cross_pseudo`` step.
+    """
+    return probabilities.max(axis, keepdim=True).indices
+
+
 def total(terms: dict[str, Term]) -> Tensor:
     """The weighted sum that is minimised."""
     return torch.stack([term.value * term.weight for term in terms.values()]).sum()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from lib.methods.base import most_probable
 from lib.methods.teacher import Teacher
 
 POOL = 6  # epochs that are judged before the teacher is born
@@ -47,7 +48,7 @@ class BestModelAverage(nn.Module):
     @torch.no_grad()
     def judge(self, modality: int, logits: Tensor, label: Tensor) -> None:
         """Take in a prediction ``(B, classes, ...)`` of studies that were not trained on, label ``(B, 1, ...)``."""
-        found = logits.argmax(1, keepdim=True)
+        found = most_probable(logits)
         agreeing = ((found == label) & (label > 0)).sum()
         self.overlap[modality] += torch.stack([2 * agreeing, (found > 0).sum() + (label > 0).sum()])
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lib.methods.base import most_probable
+
 EMPTY = 1e-6
 
 
@@ -24,14 +26,14 @@ def watch(labelled: Sequence[Tensor], label: Tensor, unlabelled: Sequence[Tensor
         unlabelled: the same on the weak views.
     """
     found: dict[str, Tensor] = {}
-    calls = [each.argmax(1, keepdim=True) for each in unlabelled if len(each)]
+    calls = [most_probable(each) for each in unlabelled if len(each)]
     if calls:
         found["pseudo_foreground"] = torch.stack([(call > 0).float().mean() for call in calls]).mean()
     if len(calls) > 1:
         found["agreement"] = foreground_dice(calls[0], calls[1])
     if len(labelled) > 1:
-        together = foreground_dice(torch.stack(list(labelled)).mean(0).argmax(1, keepdim=True), label)
-        alone = [foreground_dice(each.argmax(1, keepdim=True), label) for each in labelled]
+        together = foreground_dice(most_probable(torch.stack(list(labelled)).mean(0)), label)
+        alone = [foreground_dice(most_probable(each), label) for each in labelled]
         found["ensemble_gain"] = together - torch.stack(alone).mean()
     return found
 

@@ -14,6 +14,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lib.inference.uncertainty import voxel_uncertainty
+from lib.methods.base import most_probable
 
 BORDER = 2  # voxels around a structure: where two networks that agree on the organ still differ
 TOP_SHARE = 0.01  # of the voxels, where nothing is predicted
@@ -34,7 +35,7 @@ class CaseScore:
 
 def score_case(probabilities: Tensor) -> CaseScore:
     """Score of a study from the probabilities ``(branches, classes, X, Y, Z)`` of its branches."""
-    labels = [branch.argmax(dim=0).byte().cpu().numpy() for branch in probabilities]
+    labels = [most_probable(branch, 0)[0].byte().cpu().numpy() for branch in probabilities]
     return reduce_case(voxel_uncertainty(probabilities).cpu().numpy(), np.stack(labels))
 
 
