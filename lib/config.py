@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, get_type_hints
 
 from lib.errors import ConfigError
@@ -34,12 +35,11 @@ Choices = tuple[str, ...]
 
 
 def setting(
-    default: Any, text: str, unit: str = "", choices: Choices = (), low: float = -math.inf, high: float = math.inf
+    default: Any, text: str, unit: str = "", choices: Choices = (), low: float = -inf, high: float = inf, form: str = ""
 ) -> Any:
-    """A dataclass field with what the checks and the table need."""
-    return dataclasses.field(
-        default=default, metadata={"text": text, "unit": unit, "choices": choices, "low": low, "high": high}
-    )
+    """A dataclass field with what the checks and the table need; ``form`` is a regular expression of each text."""
+    metadata = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "form": form}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,16 @@ class Config:
     labels: tuple[str, ...] = setting(
         (),
         "class names in the order of their values 1, 2, ..., or name=value pairs; empty: from dataset.json, else from submitted labels",
+    )
+    codes: tuple[str, ...] = setting(
+        (),
+        "coded terms of classes in DICOM segmentations, as name=scheme:value or name=scheme:value:meaning (liver=SCT:10200004:Liver); empty: from the names",
+        form=r"[^=]+=\w+:[^:]+(:.+)?",
+    )
+    colours: tuple[str, ...] = setting(
+        (),
+        "colours of classes in DICOM segmentations, as name=#rrggbb; empty: eight that are told apart well",
+        form="[^=]+=#[0-9a-fA-F]{6}",
     )
     model: str = setting("", "model folder; empty: model/<studies folder>-<hash> in the project")
 
@@ -143,6 +153,7 @@ class Config:
     )
     score_minutes: float = setting(10.0, "time after a training to score the unlabelled studies", "min", low=0)
     cache_gb: float = setting(8.0, "disk budget of the preprocessed volumes", "GB", low=0.001)
+    mirror_gb: float = setting(20.0, "disk budget of the series downloaded from a DICOM server", "GB", low=0.001)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     threads: int = setting(0, "CPU threads of the networks; 0: all", low=0)
     workers: int = setting(1, "processes that prepare patches; 0: none beside the training", low=0)
@@ -218,6 +229,8 @@ def _check(field: dataclasses.Field, value: Any) -> None:
             f"{field.name} '{value}' does not exist; choose one of: {', '.join(meta['choices'])}",
         )
     for number in value if isinstance(value, tuple) else (value,):
+        if meta["form"] and not re.fullmatch(meta["form"], number):
+            raise ConfigError(f"Setting {field.name}: '{number}' cannot be read; the table of settings shows its form")
         if isinstance(number, (int, float)) and not isinstance(number, bool):
             inside = meta["low"] <= number <= meta["high"]  # also refuses NaN
             _require(inside, f"{field.name} = {number} is outside of [{meta['low']:g}, {meta['high']:g}]")
