@@ -30,7 +30,7 @@ METHODS = (
     "best",
     "supervised",
 )
-STRATEGIES = ("uncertainty", "random")
+STRATEGIES = ("hybrid", "uncertainty", "diverse", "cold_start", "foreground_random", "random")
 Choices = tuple[str, ...]
 
 
@@ -148,9 +148,7 @@ class Config:
     tracking: str = setting("none", "experiment tracking beside TensorBoard", choices=("none", "mlflow"))
 
     overlap: float = setting(0.5, "overlap of neighbouring windows at inference", low=0, high=0.9)
-    strategy: str = setting(
-        "uncertainty", "how the next study is chosen, if the client does not say", choices=STRATEGIES
-    )
+    strategy: str = setting("hybrid", "how the next study is chosen, if the client does not say", choices=STRATEGIES)
     score_minutes: float = setting(10.0, "time after a training to score the unlabelled studies", "min", low=0)
     cache_gb: float = setting(8.0, "disk budget of the preprocessed volumes", "GB", low=0.001)
     mirror_gb: float = setting(20.0, "disk budget of the series downloaded from a DICOM server", "GB", low=0.001)

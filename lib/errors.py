@@ -33,3 +33,15 @@ class NotReadyError(SemisegError, RuntimeError):
     """A request that is right but comes too early: no labels yet, no model yet, a training already under way."""
 
     status = 409
+
+
+class DicomServerError(SemisegError, ConnectionError):
+    """The DICOM server does not answer, refuses the password or the request, or answers with what is no DICOMweb."""
+
+    status = 503
+
+
+class StudyAwayError(StudyError):
+    """A study on a DICOM server that is away, of which nothing is at hand. A training skips it, a client asks again."""
+
+    status = 503

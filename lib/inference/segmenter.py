@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 from lib.config import Config
 from lib.device import autocast, pick_device, pick_precision, place, place_network
 from lib.errors import ConfigError
+from lib.inference.embedding import EncoderMeans
 from lib.inference.model_file import Model
 from lib.inference.uncertainty import voxel_uncertainty
 from lib.methods.base import Method
@@ -73,6 +74,22 @@ class Segmentation:
         image.SetDirection((matrix[:3, :3] / spacing).ravel().tolist())
         image.SetOrigin(matrix[:3, 3].tolist())
         sitk.WriteImage(image, str(path), useCompression=compress)
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What selection wants to know of an image.
+
+    Attributes:
+        probabilities: ``(members, classes, X, Y, Z)`` on the grid that the networks see: the branches, after them
+            those of each mirrored view, mirrored back.
+        embedding: see :mod:`lib.inference.embedding`, of the image as it is; None if the networks have no encoder.
+        voxel: mm^3 of a voxel of that grid.
+    """
+
+    probabilities: Tensor
+    embedding: np.ndarray | None
+    voxel: float
 
 
 @dataclass
@@ -157,6 +174,27 @@ class Segmenter:
         shown = self.modality(image, modality)
         return self.infer(self.preprocess.image(image, shown)[0], shown)
 
+    def examine(self, image: Path, mirrored: bool = False) -> Examination:
+        """Probabilities and embedding of one study (of several modalities one of its series) in the same pass.
+
+        Args:
+            mirrored: also look at it mirrored along each axis that the networks see: one more pass an axis, and so
+                many times the memory.
+
+        Raises:
+            StudyError: the image cannot be used.
+        """
+        shown = self.modality(image)
+        volume, geometry = self.preprocess.image(image, shown)
+        with EncoderMeans(self.method) as means:
+            views = [self.infer(volume, shown, means.add)]
+        for axis in range(3) if mirrored else ():
+            if axis != self.plan.flat_axis and geometry.size[axis] > 1:
+                turned = np.flip(volume, axis + 1).copy()
+                views.append(self.infer(turned, shown).flip(axis + 2))
+        probabilities = torch.cat(views) if len(views) > 1 else views[0]
+        return Examination(probabilities, means.vector(), float(np.prod(geometry.spacing)))
+
     def modality(self, image: Path, name: str | None = None) -> int:
         """Which of the model's modalities an image shows: the named one, else that of the file's name.
 
@@ -173,15 +211,20 @@ class Segmenter:
         return names.index(name)
 
     @torch.inference_mode()
-    def infer(self, volume: np.ndarray, modality: int = 0) -> Tensor:
+    def infer(self, volume: np.ndarray, modality: int = 0, told: Callable[[Tensor], None] | None = None) -> Tensor:
         """Probabilities ``(branches, classes, X, Y, Z)`` float32 on the CPU of a preprocessed ``(C, X, Y, Z)``.
 
         Overlapping windows of the training's patch size, weighted by a Gaussian; smaller volumes are padded by
         their edge, as in training.
+
+        Args:
+            told: of each batch of windows ``(branches, B, classes, ...)``, on the device.
         """
 
         def predict(windows: Tensor) -> Tensor:
             found = self.method.predict(place(windows, self.device, windows.ndim - 2), modality)
+            if told:
+                told(found)
             return found.movedim(0, 1).flatten(1, 2)  # branches as channels
 
         flat = self.plan.flat_axis

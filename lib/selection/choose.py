@@ -1,85 +1,52 @@
-"""Which study to label next. A strategy is one function; :data:`STRATEGIES` offers them by name."""
+"""The choice of the next studies: a look-up in what was computed before."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+import numpy as np
 
 from lib.errors import NotFoundError
-from lib.selection.store import ScoreStore
+from lib.selection.pool import Choice, Pool
+from lib.selection.store import FEATURES, ScoreStore
+from lib.selection.strategies import STRATEGIES, describe
 
-
-@dataclass(frozen=True)
-class Choice:
-    """The study to label next.
-
-    Attributes:
-        id: of the study.
-        score: its score by the live model, where the strategy went by scores.
-        rank: its place among the scored candidates, 1 is the highest score; None where the choice was random.
-        pool: how many studies there were to choose from.
-        reason: in words, for the reader.
-    """
-
-    id: str
-    score: float | None
-    rank: int | None
-    pool: int
-    reason: str
-
-
-# (candidates, scores of some of them, random numbers) -> choice; candidates are sorted, without doubles, never empty.
-Strategy = Callable[[Sequence[str], Mapping[str, float], random.Random], Choice]
-
-
-def at_random(candidates: Sequence[str], scores: Mapping[str, float], rng: random.Random) -> Choice:
-    """Any study, each as likely: the yardstick for the others."""
-    reason = f"drawn at random from {len(candidates)} studies"
-    return Choice(rng.choice(candidates), None, None, len(candidates), reason)
-
-
-def by_uncertainty(candidates: Sequence[str], scores: Mapping[str, float], rng: random.Random) -> Choice:
-    """The study on which the branches of the live model disagree most, in and around what they predict.
-
-    Studies without a score come after all that have one, at random; equal scores are drawn from at random.
-    """
-    pool = len(candidates)
-    scored = {study: scores[study] for study in candidates if study in scores}
-    if not scored:
-        reason = f"drawn at random from {pool} studies: a live model has scored none of them yet"
-        return Choice(rng.choice(candidates), None, None, pool, reason)
-    best = max(scored.values())
-    study = rng.choice([study for study in candidates if scored.get(study) == best])
-    reason = f"the live model is least sure of it: score {best:.3f}, the highest of {len(scored)} scored studies"
-    rest = pool - len(scored)
-    return Choice(study, best, 1, pool, reason + (f"; {rest} have no score yet" if rest else ""))
-
-
-STRATEGIES: dict[str, Strategy] = {"uncertainty": by_uncertainty, "random": at_random}
-
-
-def describe() -> dict[str, str]:
-    """Name -> what the strategy does in one sentence, for the clients."""
-    return {name: (strategy.__doc__ or "").splitlines()[0] for name, strategy in STRATEGIES.items()}
+__all__ = ["STRATEGIES", "Choice", "choose", "choose_batch", "describe"]
 
 
 def choose(
-    strategy: str, candidates: Sequence[str], store: ScoreStore | None, model: str | None, seed: int
+    strategy: str,
+    candidates: Sequence[str],
+    store: ScoreStore | None,
+    model: str | None,
+    seed: int,
+    labelled: Sequence[str] = (),
 ) -> Choice | None:
-    """The study to label next, by a look-up: nothing is computed here.
+    """The study to label next, None if there are no candidates; see :func:`choose_batch`."""
+    chosen = choose_batch(strategy, candidates, store, model, seed, 1, labelled)
+    return chosen[0] if chosen else None
 
-    Studies that the model could not read come last under every strategy: a reader can probably not open them either.
+
+def choose_batch(
+    strategy: str,
+    candidates: Sequence[str],
+    store: ScoreStore | None,
+    model: str | None,
+    seed: int,
+    count: int,
+    labelled: Sequence[str] = (),
+) -> list[Choice]:
+    """The studies to label next, without doubles; nothing is computed of them here.
+
+    Where the strategy names fewer than asked for, the rest are drawn at random. Studies that could not be read come
+    last under every strategy: a reader can probably not open them either.
 
     Args:
         strategy: a name of :data:`STRATEGIES`.
         candidates: ids of the studies that may be offered.
-        store, model: the scores and the live model's checksum; None if there is none yet, the choice is then random
-            and says so.
-        seed: the same seed, candidates and scores give the same choice.
-
-    Returns:
-        None if there are no candidates.
+        store, model: what is known and the live model's checksum; None if there is none yet.
+        seed: the same seed, candidates, labels and store give the same answer, in whatever order they come.
+        labelled: ids of the studies that are labelled or being labelled, for the strategies that want others.
 
     Raises:
         NotFoundError: no such strategy.
@@ -87,10 +54,29 @@ def choose(
     """
     if strategy not in STRATEGIES:
         raise NotFoundError(f"Strategy '{strategy}' does not exist; choose one of: {', '.join(STRATEGIES)}")
-    pool = sorted(set(candidates))
-    if not pool:
-        return None
-    scores = store.get(model) if store and model else {}
-    broken = store.failures(model) if store and model else {}
-    readable = [study for study in pool if study not in broken]
-    return STRATEGIES[strategy](readable or pool, scores, random.Random(seed))
+    rng = np.random.default_rng(seed)
+    ids = sorted(dict.fromkeys(candidates))
+    ids = [ids[place] for place in rng.permutation(len(ids)).tolist()]
+    values, readable = _known(ids, store, model)
+    near = sorted(set(labelled))
+    pool = Pool([ids[place] for place in readable], values[readable], near, store, model)
+    picks = STRATEGIES[strategy](pool, count, rng) if pool.ids else []
+    chosen = [pool.choice(place, reason) for place, reason in picks]
+    taken = {place for place, _ in picks}
+    rest = [place for place in range(len(pool.ids)) if place not in taken] if len(chosen) < count else []
+    why = f"drawn at random from the {len(rest)} studies that the strategy {strategy} knows nothing of"
+    chosen += [pool.choice(place, why) for place in rest[: count - len(chosen)]]
+    broken = np.setdiff1d(np.arange(len(ids)), readable)[: max(count - len(chosen), 0)].tolist()
+    why = "it could not be read when it was scored, but no other study is left"
+    return chosen + [Choice(ids[place], None, None, len(ids), why, model) for place in broken]
+
+
+def _known(ids: Sequence[str], store: ScoreStore | None, model: str | None) -> tuple[np.ndarray, list[int]]:
+    """Score and foreground of each, ``(N, 2)``, and the places of those that are not known to be unreadable: by the
+    model, or before any model when their features were taken."""
+    if store is None:
+        return np.full((len(ids), 2), np.nan), list(range(len(ids)))
+    table = store.scores(model or FEATURES)
+    values = table.of(ids)
+    unscored = np.isnan(values[:, 0]).tolist()
+    return values, [place for place, study in enumerate(ids) if not (unscored[place] and study in table.places)]

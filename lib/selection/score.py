@@ -25,18 +25,23 @@ class CaseScore:
     """Score of a study in [0, 1]; NaN if the uncertainty was not a number.
 
     ``region`` says where it was taken: ``foreground`` (``classes`` then holds the score of each predicted class) or
-    ``top`` (nothing was predicted).
+    ``top`` (nothing was predicted). ``foreground`` is how many voxels any branch predicts.
     """
 
     score: float
     region: str
     classes: dict[int, float]
+    foreground: int = 0
 
 
-def score_case(probabilities: Tensor) -> CaseScore:
-    """Score of a study from the probabilities ``(branches, classes, X, Y, Z)`` of its branches."""
-    labels = [most_probable(branch, 0)[0].byte().cpu().numpy() for branch in probabilities]
-    return reduce_case(voxel_uncertainty(probabilities).cpu().numpy(), np.stack(labels))
+def score_case(probabilities: Tensor, measure: str | None = None) -> CaseScore:
+    """Score of a study from the probabilities ``(members, classes, X, Y, Z)`` of its branches, or of their views.
+
+    Args:
+        measure: one of :data:`lib.inference.uncertainty.MEASURES`; None: see :func:`voxel_uncertainty`.
+    """
+    labels = [most_probable(member, 0)[0].byte().cpu().numpy() for member in probabilities]
+    return reduce_case(voxel_uncertainty(probabilities, measure).cpu().numpy(), np.stack(labels))
 
 
 def reduce_case(uncertainty: np.ndarray, labels: np.ndarray, border: int = BORDER) -> CaseScore:
@@ -55,13 +60,16 @@ def reduce_case(uncertainty: np.ndarray, labels: np.ndarray, border: int = BORDE
         border: voxels.
     """
     found: dict[int, float] = {}
-    for index in (int(value) for value in np.unique(labels) if value):
+    foreground = int((labels > 0).any(axis=0).sum())
+    for index in range(1, int(labels.max()) + 1):
         mask = (labels == index).any(axis=0)
+        if not mask.any():
+            continue
         box = _bounding_box(mask, margin=border)
         region = ndimage.maximum_filter(mask[box], size=2 * border + 1, mode="constant")
         found[index] = float(uncertainty[box][region].mean(dtype=np.float64))
     if found:
-        return CaseScore(sum(found.values()) / len(found), "foreground", found)
+        return CaseScore(sum(found.values()) / len(found), "foreground", found, foreground)
     return CaseScore(_top_mean(uncertainty), "top", {})
 
 

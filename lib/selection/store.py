@@ -1,179 +1,175 @@
-"""The scores of the studies in one SQLite file, so that choosing the next study is a look-up.
+"""The scores and embeddings of the studies in one SQLite file, so that choosing the next study is a look-up.
 
 A row belongs to an image and to the model that scored it, by checksum: a new model starts with no scores, a model
-that was rolled back finds its own again. Several processes may read and write; each call opens its own connection.
+that was rolled back finds its own again. Beside them lie the leases and skips of the readers.
 """
 
 from __future__ import annotations
 
 import json
-import logging
+import math
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from filelock import FileLock
+import numpy as np
 
-from lib.errors import SemisegError
+from lib.selection.arrays import EmbeddingReader, ScoreReader, Table
+from lib.selection.database import Database
+from lib.selection.leases import Leases
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
-VERSION = 1  # of the tables; kept in SQLite's user_version
-TIMEOUT = 30.0  # seconds to wait for another writer
-TABLES = """
-CREATE TABLE scores (
-    model TEXT NOT NULL, id TEXT NOT NULL, score REAL, cause TEXT, fields TEXT NOT NULL, seconds REAL NOT NULL,
-    at REAL NOT NULL, PRIMARY KEY (model, id), CHECK ((score IS NULL) <> (cause IS NULL))
-) WITHOUT ROWID;
-CREATE INDEX failures ON scores (model, id) WHERE cause IS NOT NULL;
-"""
-DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+FEATURES = "features-1"  # takes the place of a model's checksum for what is computed without one
+SCORE = "model, id, score, cause, fields, seconds, at, foreground"
+KEPT = 6  # models whose embeddings stay: the five versions that are kept by default, and a draft
 
 
 @dataclass(frozen=True)
 class Row:
-    """One scoring: ``score``, or None and the ``cause`` of the failure; ``seconds`` it took, ``when`` it ended."""
+    """One scoring: ``score``, or None and the ``cause`` of the failure; ``seconds`` it took, ``when`` it ended.
+
+    ``foreground`` is the predicted volume in mm^3, None where it is not known.
+    """
 
     score: float | None
     cause: str | None
     fields: dict[str, Any]
     seconds: float
     when: float  # seconds since 1970
+    foreground: float | None = None
 
 
 class ScoreStore:
     """Scores by image id and model checksum in the file ``path``, which is made if it does not exist.
 
-    A damaged file is set aside under another name and an empty one takes its place, with a warning in the log: scores
-    can always be computed again.
+    Several processes and threads may read and write it. Of a damaged file see :class:`lib.selection.database.Database`.
+
+    Args:
+        now: seconds since 1970.
+
+    Attributes:
+        leases: who has which study open, and who skipped which.
 
     Raises:
         SemisegError: by every method, if the file is of a later version of semiseg, or cannot be read or written.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = Path(path)
-        self._run(lambda connection: None)
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self.path, self.now = Path(path), now
+        self.database = Database(path)
+        self.leases = Leases(self.database, now)
+        self._scores, self._embeddings = ScoreReader(self.database), EmbeddingReader(self.database)
+        self.database.run(lambda connection: None)
 
-    def put(self, image: str, model: str, score: float, fields: Mapping[str, Any], seconds: float) -> None:
-        """Write a score (and what it was made of, as JSON); an earlier one of the same image and model is replaced."""
-        self._write(image, model, score, None, fields, seconds)
+    def put(
+        self,
+        image: str,
+        model: str,
+        score: float,
+        fields: Mapping[str, Any],
+        seconds: float,
+        foreground: float | None = None,
+        embedding: np.ndarray | None = None,
+        state: str | None = None,
+    ) -> None:
+        """Write a score (and what it was made of, as JSON); an earlier one of the same image and model is replaced.
 
-    def put_failure(self, image: str, model: str, cause: str, seconds: float) -> None:
+        Args:
+            foreground: predicted volume in mm^3. embedding: ``(length,)``. state: of the image's files.
+        """
+        if not math.isfinite(score):
+            raise ValueError(f"The score {score} of '{image}' is not a number")
+        row = (model, image, score, None, json.dumps(dict(fields)), seconds, self.now(), foreground)
+        self._write(image, model, row, embedding, state)
+
+    def put_failure(self, image: str, model: str, cause: str, seconds: float, state: str | None = None) -> None:
         """Write why this model cannot score this image, so that it is not tried again and again."""
-        self._write(image, model, None, cause, {}, seconds)
+        self._write(image, model, (model, image, None, cause, "{}", seconds, self.now(), None), None, state)
+
+    def put_embedding(self, image: str, model: str, embedding: np.ndarray, state: str | None = None) -> None:
+        """Write an embedding alone, where there is no score: :data:`FEATURES`; an earlier failure is forgotten."""
+        self._write(image, model, None, embedding, state)
 
     def get(self, model: str) -> dict[str, float]:
         """Image id -> score, of every image this model scored."""
         query = "SELECT id, score FROM scores WHERE model = ? AND score IS NOT NULL"
-        return dict(self._run(lambda connection: connection.execute(query, (model,)).fetchall()))
+        return dict(self._all(query, model))
 
     def failures(self, model: str) -> dict[str, str]:
         """Image id -> cause, of every image this model could not score."""
         query = "SELECT id, cause FROM scores WHERE model = ? AND cause IS NOT NULL"
-        return dict(self._run(lambda connection: connection.execute(query, (model,)).fetchall()))
+        return dict(self._all(query, model))
 
     def row(self, image: str, model: str) -> Row | None:
         """All that is known of one scoring, None if there was none."""
-        query = "SELECT score, cause, fields, seconds, at FROM scores WHERE model = ? AND id = ?"
-        found = self._run(lambda connection: connection.execute(query, (model, image)).fetchone())
-        return Row(found[0], found[1], json.loads(found[2]), found[3], found[4]) if found else None
+        query = "SELECT score, cause, fields, seconds, at, foreground FROM scores WHERE model = ? AND id = ?"
+        found = self._all(query, model, image)
+        return Row(found[0][0], found[0][1], json.loads(found[0][2]), *found[0][3:]) if found else None
 
-    def missing(self, images: Iterable[str], model: str) -> list[str]:
-        """Those of ``images``, in their order, that this model has not tried."""
-        query = "SELECT id FROM scores WHERE model = ?"
-        tried = {found[0] for found in self._run(lambda connection: connection.execute(query, (model,)).fetchall())}
-        return [image for image in images if image not in tried]
+    def scores(self, model: str) -> Table:
+        """Score and predicted foreground in mm^3, ``(N, 2)``, from memory where nothing changed; NaN: unreadable."""
+        return self._scores.read(model)
+
+    def embeddings(self, model: str) -> Table:
+        """One unit vector a study, likewise; under :data:`FEATURES` self-made features of any scale."""
+        return self._embeddings.read(model)
+
+    def missing(self, images: Iterable[str], model: str, states: Mapping[str, str] | None = None) -> list[str]:
+        """Those of ``images``, in their order, that this model has to look at: never tried, or changed since.
+
+        Scores of a store of version 1 count, but are computed once more, for the embedding that version lacked.
+
+        Args:
+            states: of the images' files now; where a score was written with another one the image was replaced.
+        """
+        tried = dict(self._all("SELECT id, state FROM embeddings WHERE model = ?", model))
+        now = states or {}
+        return [
+            image
+            for image in images
+            if image not in tried or (tried[image] is not None and tried[image] != now.get(image, tried[image]))
+        ]
+
+    def previous(self, model: str) -> str | None:
+        """The other model that scored last."""
+        query = "SELECT model FROM scores WHERE model <> ? AND score IS NOT NULL GROUP BY model ORDER BY max(at) DESC"
+        found = self._all(query, model)
+        return found[0][0] if found else None
 
     def forget(self, images: Iterable[str]) -> None:
-        """Drop all that is known of images that were deleted or replaced, under every model."""
+        """Drop all that is known of images that were deleted or replaced: under every model, leases and skips too."""
         rows = [(image,) for image in images]
-        self._run(lambda connection: connection.executemany("DELETE FROM scores WHERE id = ?", rows))
 
-    def _write(self, image: str, model: str, score: float | None, cause: str | None, fields: Mapping[str, Any],
-               seconds: float) -> None:  # fmt: skip
-        row = (model, image, score, cause, json.dumps(dict(fields)), seconds, time.time())
-        query = "INSERT OR REPLACE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._run(lambda connection: connection.execute(query, row))
+        def work(connection: sqlite3.Connection) -> None:
+            for table in ("scores", "embeddings", "leases", "skips"):
+                connection.executemany(f"DELETE FROM {table} WHERE id = ?", rows)
 
-    def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """``work`` in one transaction on a fresh connection; once more after a damaged file was set aside."""
-        try:
-            try:
-                return self._attempt(work)
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                self._set_aside()
-                return self._attempt(work)
-        except (sqlite3.Error, OSError) as error:
-            raise SemisegError(
-                f"The scores in '{self.path}' cannot be read or written: {error}. Check the folder's rights and the "
-                "free space; the file can be deleted, the scores are then computed again after the next training."
-            ) from error
+        self.database.run(work)
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        with closing(self._connect()) as connection, connection:
-            return work(connection)
+    def trim(self, model: str) -> None:
+        """Drop the embeddings of all but this model and the others that scored last, :data:`KEPT` together."""
+        query = f"""DELETE FROM embeddings WHERE model NOT IN (?, '{FEATURES}') AND model NOT IN (
+            SELECT model FROM scores WHERE model NOT IN (?, '{FEATURES}') GROUP BY model
+            ORDER BY max(at) DESC LIMIT {KEPT - 1})"""
+        self.database.run(lambda connection: connection.execute(query, (model, model)))
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=TIMEOUT)
-        try:
-            if _version(connection) != VERSION:
-                self._prepare(connection)
-            connection.execute("PRAGMA synchronous = NORMAL")  # with WAL: a power cut costs the last rows, no more
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _write(
+        self, image: str, model: str, row: Sequence[Any] | None, embedding: np.ndarray | None, state: str | None
+    ) -> None:
+        vector = b"" if embedding is None else np.ascontiguousarray(embedding, dtype=np.float32).tobytes()
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        """Make the tables of a new file, unless another process was faster."""
-        with self._lock():
-            version = _version(connection)
-            if version > VERSION:
-                raise SemisegError(
-                    f"The scores in '{self.path}' were written by a later semiseg (version {version} of the store, "
-                    f"this one knows {VERSION}). Use that one, or move the file away to compute the scores again."
-                )
-            if version < VERSION:
-                connection.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
-                connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM scores WHERE model = ? AND id = ?", (model, image))
+            if row:
+                connection.execute(f"INSERT INTO scores ({SCORE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            connection.execute(
+                "INSERT OR REPLACE INTO embeddings (model, id, vector, state) VALUES (?, ?, ?, ?)",
+                (model, image, vector, state),
+            )
 
-    def _set_aside(self) -> None:
-        """Rename the damaged file with its journals, unless another process has done so already."""
-        with self._lock():
-            try:
-                with closing(sqlite3.connect(self.path, timeout=TIMEOUT)) as connection:
-                    damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-            except sqlite3.DatabaseError as error:
-                if not _is_damage(error):
-                    raise
-                damage = str(error)
-            if damage == "ok":
-                return
-            aside = self.path.with_name(f"{self.path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-            for ending in ("-wal", "-shm", ""):  # a journal left behind would be played into the new file
-                source = self.path.with_name(self.path.name + ending)
-                if source.exists():
-                    source.replace(aside.with_name(aside.name + ending))
-        logger.warning(
-            "The scores in '%s' were damaged (%s): the file was set aside as '%s' and an empty one made. "
-            "The scores are computed again after the next training.", self.path, damage, aside.name,
-        )  # fmt: skip
+        self.database.run(work)
 
-    def _lock(self) -> FileLock:
-        return FileLock(self.path.with_name(self.path.name + ".lock"), timeout=TIMEOUT)
-
-
-def _version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    return error.sqlite_errorcode & 0xFF in DAMAGED
+    def _all(self, query: str, *values: Any) -> Sequence[Any]:
+        return self.database.run(lambda connection: connection.execute(query, values).fetchall())

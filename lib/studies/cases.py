@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lib.errors import NotFoundError, StudyError
+from lib.errors import NotFoundError, SemisegError, StudyError
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +19,7 @@ VOLUMES, PICTURES = (".nii.gz", ".nii", ".nrrd"), (".png", ".jpg", ".jpeg")
 EXTENSIONS = VOLUMES + PICTURES
 SPELLINGS = EXTENSIONS + tuple(end.upper() for end in PICTURES)  # cameras and microscopes write .JPG
 TRAINING, VALIDATION, UNLABELLED = "training", "validation", "unlabelled"
+DOWNLOADS = 4  # studies that are fetched at the same time
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Case:
         side: ``training``, ``validation`` or ``unlabelled``.
         modalities: name -> file of the series there are, in the order of the setting; empty without that setting.
         fault: why the study cannot be used, where its files' names tell already.
+        members: name -> the single series behind ``modalities``, each a case of its own.
+        fetch: brings the files here, from a server; they may be gone again later. None: they lie in a folder.
+        version, label_version: say what fetched files hold, also while they are not here. here: are they?
+        labelled_at: when the label was made, as a number that grows; 0: its file's own time tells.
     """
 
     id: str
@@ -40,6 +47,12 @@ class Case:
     side: str = UNLABELLED
     modalities: Mapping[str, Path] = field(default_factory=dict)
     fault: str = ""
+    members: Mapping[str, Case] = field(default_factory=dict, compare=False, repr=False)
+    fetch: Callable[[], object] | None = field(default=None, compare=False, repr=False)
+    version: str = ""
+    label_version: str = ""
+    here: bool = field(default=True, compare=False)
+    labelled_at: float = field(default=0.0, compare=False)
 
     @property
     def files(self) -> list[Path]:
@@ -47,18 +60,53 @@ class Case:
         return [self.image, *(file for file in self.modalities.values() if file != self.image)]
 
     def usable(self) -> Case:
-        """The same case.
+        """The same case, with its files at hand. Whoever reads them asks for this first.
 
         Raises:
-            StudyError: it has a fault.
+            StudyError: it has a fault, or its files cannot be fetched.
         """
         if self.fault:
             raise StudyError(self.id, self.fault, "Keep one of them")
+        if self.fetch:
+            self.fetch()
         return self
+
+    def state(self) -> list[str]:
+        """Changes when a file does.
+
+        Raises:
+            OSError: a file is gone.
+        """
+        files = [*self.files, *([self.label] if self.label else [])]
+        found = [str(file.resolve()) for file in files]
+        if self.version:
+            return [*found, self.version, *([self.label_version] if self.label else [])]
+        return found + [str(part) for file in files for part in (file.stat().st_size, file.stat().st_mtime_ns)]
 
     def on(self, side: str) -> Case:
         """The same case on another side of the split."""
         return dataclasses.replace(self, side=side)
+
+
+@contextlib.contextmanager
+def fetching(cases: Iterable[Case]) -> Iterator[None]:
+    """Fetch these cases in the background while the block reads one after the other.
+
+    A failure is told by :meth:`Case.usable` to whoever reads the case.
+    """
+
+    def fetch(case: Case) -> None:
+        with contextlib.suppress(SemisegError):
+            case.usable()
+
+    pool = ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="fetch")
+    try:
+        for case in cases:
+            if case.fetch:
+                pool.submit(fetch, case)
+        yield
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def study_id(path: Path | str) -> str:

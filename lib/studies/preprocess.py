@@ -73,7 +73,7 @@ class Preprocess:
         """
         array, affine = read_image(path)
         turned, spacing, turn = to_ras(np.moveaxis(array, 0, -1).astype(np.float32), affine)
-        volume, mended = _finite(np.moveaxis(turned, -1, 0), study_id(path))
+        volume, mended = finite(np.moveaxis(turned, -1, 0), study_id(path))
         volume, converted = self._channels(volume)
         shape = volume.shape[1:]
         size = self._size(shape, spacing)
@@ -169,8 +169,8 @@ def _turned_shape(geometry: Geometry) -> np.ndarray:
     return shape
 
 
-def _finite(volume: np.ndarray, study: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Voxels that are no number take the darkest value of the rest."""
+def finite(volume: np.ndarray, study: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Voxels that are no number take the darkest value of the rest; what was mended, in words."""
     bad = ~np.isfinite(volume)
     if not bad.any():
         return volume, ()

@@ -198,6 +198,53 @@ def test_probabilities_of_the_patches_are_joined_without_a_seam(tmp_path: Path) 
     torch.testing.assert_close(found, found.round(), atol=1e-5, rtol=0)  # a mix of windows would lie between
 
 
+class Ramp(Threshold):
+    """Probability of class 1 by the place in the window, whatever the image: 0 at the first voxel, 1 at the last."""
+
+    def predict(self, x: Tensor, modality: int = 0) -> Tensor:
+        size = x.shape[2:].numel()
+        found = torch.linspace(0, 1, size).reshape(1, 1, *x.shape[2:]).expand(len(x), -1, *x.shape[2:])[None]
+        return torch.cat([1 - found, found], dim=2)
+
+
+def test_mirrored_views_are_mirrored_back(tmp_path: Path) -> None:
+    write(tmp_path / "study.nii.gz", affine_of("PIR"))
+    spacing = tuple(to_ras(np.empty(SHAPE), affine_of("PIR"))[1])
+    found = segmenter(0.0, 0.5, spacing=spacing).examine(tmp_path / "study.nii.gz", mirrored=True)
+    branches = segmenter(0.0, 0.5, spacing=spacing).predict(tmp_path / "study.nii.gz")
+    assert found.probabilities.shape == (8, *branches.shape[1:])  # as it is, and mirrored along three axes
+    for view in range(4):  # a threshold does not see that the image was mirrored
+        torch.testing.assert_close(found.probabilities[2 * view : 2 * view + 2], branches, atol=1e-5, rtol=0)
+    assert found.embedding is None, "a threshold has no encoder"
+    assert found.voxel == pytest.approx(np.prod(SPACING))
+
+
+@pytest.mark.parametrize(("dimension", "views"), [(3, (None, 0, 1, 2)), (2, (None, 0, 1))])
+def test_the_networks_see_each_axis_mirrored(tmp_path: Path, dimension: int, views: tuple[int | None, ...]) -> None:
+    write(tmp_path / "study.nii.gz", affine_of("RAS"))
+    patch = (*SHAPE[:2], SHAPE[2] if dimension == 3 else 1)
+    plan = Plan(SPACING, "mr", patch, dimension=dimension)
+    ramp = Segmenter(Ramp(0.0), plan, LABELS, Config(device="cpu", precision="fp32"))
+    found = ramp.examine(tmp_path / "study.nii.gz", mirrored=True).probabilities[:, 1]
+    assert len(found) == len(views)
+    for view, axis in zip(found, views, strict=True):
+        torch.testing.assert_close(view, found[0] if axis is None else found[0].flip(axis))
+        assert axis is None or not torch.allclose(view, found[0])
+
+
+def test_an_examination_is_a_prediction_with_an_embedding(tmp_path: Path) -> None:
+    write(tmp_path / "study.nii.gz", affine_of("LPS"))
+    config, plan = Config(method="cross_pseudo", size="small", device="cpu", precision="fp32"), (16, 16, 8)
+    model = Segmenter(build_method(config, 1, 2, plan), Plan((2.0, 2.0, 2.5), "mr", plan), LABELS, config)
+    found = model.examine(tmp_path / "study.nii.gz")
+    torch.testing.assert_close(found.probabilities, model.predict(tmp_path / "study.nii.gz"))
+    assert found.embedding is not None
+    assert (found.embedding.dtype, found.embedding.shape) == (np.float32, (2 * 128,))
+    assert np.linalg.norm(found.embedding) == pytest.approx(1)
+    again = model.examine(tmp_path / "study.nii.gz").embedding
+    assert np.array_equal(found.embedding, again)
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd"])
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA"])
 def test_a_saved_label_is_read_back_where_it_was(tmp_path: Path, axes: str, ending: str) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from lib.config import STRATEGIES as CONFIGURED
 from lib.errors import NotFoundError
-from lib.selection.choose import STRATEGIES, choose, describe
-from lib.selection.store import ScoreStore
+from lib.selection.choose import STRATEGIES, choose, choose_batch, describe
+from lib.selection.store import FEATURES, ScoreStore
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_uncertainty_without_scores_is_random_and_says_so(store: ScoreStore, mod
     assert {choice.id for choice in choices} == {"a", "b", "c"}
     assert all(choice.score is None and choice.rank is None for choice in choices)
     assert "at random" in choices[0].reason
-    assert "has scored none" in choices[0].reason
+    assert ("has scored none" if model else "there is no model") in choices[0].reason
 
 
 def test_uncertainty_before_any_store_is_random():
@@ -71,19 +71,30 @@ def test_studies_the_model_could_not_read_come_last(store: ScoreStore, strategy:
     drawn = {choose(strategy, ["broken", "new"], store, "m", seed=seed).id for seed in range(20)}
     assert drawn == {"new"}
     assert choose(strategy, ["broken"], store, "m", seed=0).id == "broken"
+    batch = choose_batch(strategy, ["broken", "new", "a"], store, "m", 0, 5)
+    assert {each.id for each in batch[:2]} == {"new", "a"}
+    assert (batch[2].id, batch[2].score) == ("broken", None)
+    assert "could not be read" in batch[2].reason
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_before_a_model_they_are_those_without_features(store: ScoreStore, strategy: str):
+    store.put_failure("broken", FEATURES, "truncated", 1.0)
+    assert {choose(strategy, ["broken", "new"], store, None, seed=seed).id for seed in range(20)} == {"new"}
 
 
 @pytest.mark.parametrize("strategy", list(STRATEGIES))
 def test_nothing_left_is_none(store: ScoreStore, strategy: str):
     assert choose(strategy, [], store, "m", seed=0) is None
+    assert choose_batch(strategy, [], store, "m", 0, 3) == []
 
 
 def test_an_unknown_strategy_names_the_right_ones(store: ScoreStore):
-    with pytest.raises(NotFoundError, match=r"'best'.*uncertainty, random"):
+    with pytest.raises(NotFoundError, match=r"'best'.*hybrid, uncertainty, .*random"):
         choose("best", ["a"], store, "m", seed=0)
 
 
 def test_strategies_are_those_of_the_settings_each_described():
     assert tuple(STRATEGIES) == CONFIGURED
     assert list(describe()) == list(STRATEGIES)
-    assert all(text.endswith(".") for text in describe().values())
+    assert all(text.endswith(".") and text.count(". ") == 0 for text in describe().values())

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from lib.inference.uncertainty import entropy
 from lib.selection.score import reduce_case, score_case
 
 
@@ -19,7 +20,7 @@ def test_only_foreground_and_border_count():
     uncertainty[2:7, 2:7, 2:7] = 0.0
     uncertainty[4, 4, 4], uncertainty[2, 2, 2] = 0.5, 0.75  # the voxel itself and a corner of its border
     found = reduce_case(uncertainty, labels, border=2)
-    assert found.region == "foreground"
+    assert (found.region, found.foreground) == ("foreground", 1)
     assert found.score == pytest.approx((0.5 + 0.75) / 5**3)
 
 
@@ -45,6 +46,7 @@ def test_a_structure_that_only_one_branch_sees_counts():
     labels[1, 5:7, 5:7, 5:7] = 1
     uncertainty[5:7, 5:7, 5:7] = 1
     assert reduce_case(uncertainty, labels, border=0).score == 1
+    assert reduce_case(uncertainty, labels, border=0).foreground == 8
     assert reduce_case(uncertainty, labels, border=1).score == pytest.approx(2**3 / 4**3)
 
 
@@ -53,7 +55,7 @@ def test_where_nothing_is_predicted_the_top_hundredth_counts():
     uncertainty[:2, 0, 0] = 0.6, 0.3
     uncertainty[5, 5, 2] = 0.2
     found = reduce_case(uncertainty, labels)  # 1 % of 300 voxels
-    assert (found.region, found.classes) == ("top", {})
+    assert (found.region, found.classes, found.foreground) == ("top", {}, 0)
     assert found.score == pytest.approx((0.6 + 0.3 + 0.2) / 3)
 
 
@@ -71,6 +73,13 @@ def test_score_case_takes_the_disagreement_where_a_branch_predicts():
     found = score_case(probabilities)
     assert found.classes == pytest.approx({1: 0.8 / 5**3})
     assert found.score == pytest.approx(0.8 / 5**3)
+
+
+def test_score_case_by_another_measure():
+    probabilities = torch.tensor([[0.2, 0.8], [0.6, 0.4]])[:, :, None, None, None].expand(2, 2, 3, 3, 3)
+    expected = entropy(probabilities)[0, 0, 0].item()
+    assert score_case(probabilities, "entropy").score == pytest.approx(expected)
+    assert score_case(probabilities).score == pytest.approx(0.4)
 
 
 def test_score_case_of_one_branch_takes_the_entropy():

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
+import threading
 import zlib
 from pathlib import Path
 
@@ -13,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from lib.errors import NotFoundError, StudyError
-from lib.studies.cases import UNLABELLED, find_cases, is_picture, study_id, values_of
+from lib.studies.cases import TRAINING, UNLABELLED, Case, fetching, find_cases, is_picture, study_id, values_of
 from lib.studies.reading import read_volume
 
 
@@ -165,3 +167,51 @@ def test_pictures_are_studies_and_their_labels_are_png(tmp_path: Path) -> None:
     assert [case.label.name if case.label else None for case in cases] == [None, "b.png", None, "d.png"]
     assert all(is_picture(case.image) for case in cases)
     assert not any(is_picture(name) for name in ("a.nii.gz", "png", "a.png.nii"))
+
+
+def test_files_from_a_server_are_fetched_when_the_case_is_used(tmp_path: Path) -> None:
+    fetched = []
+    case = Case("1.2", tmp_path / "1.2.nii", fetch=lambda: fetched.append("1.2"))
+    assert fetched == []
+    assert case.on(TRAINING).usable().id == "1.2"
+    assert fetched == ["1.2"]
+    with pytest.raises(StudyError, match="two files"):
+        dataclasses.replace(case, fault="it has two files").usable()
+    assert fetched == ["1.2"], "nothing is fetched that cannot be used"
+
+
+def test_a_fetched_case_says_its_state_without_its_files(tmp_path: Path) -> None:
+    case = Case("1.2", tmp_path / "1.2.nii", tmp_path / "label.nii.gz", version="a")
+    assert case.state() == case.state()
+    assert case.state() != dataclasses.replace(case, version="b").state()
+    assert case.state() != dataclasses.replace(case, label_version="b").state()
+    unlabelled = dataclasses.replace(case, label=None)
+    assert unlabelled.state() == dataclasses.replace(unlabelled, label_version="b").state()
+    with pytest.raises(FileNotFoundError):
+        dataclasses.replace(case, version="").state()
+
+
+def test_the_state_of_files_changes_with_them(tmp_path: Path) -> None:
+    image, label = tmp_path / "a.nii", tmp_path / "l.nii"
+    image.write_bytes(b"1")
+    label.write_bytes(b"1")
+    states = [Case("a", image).state(), Case("a", image, label).state()]
+    label.write_bytes(b"22")
+    states.append(Case("a", image, label).state())
+    image.write_bytes(b"22")
+    states.append(Case("a", image, label).state())
+    assert len({tuple(state) for state in states}) == 4
+
+
+def test_cases_are_fetched_ahead_and_a_failure_waits_for_its_reader(tmp_path: Path) -> None:
+    fetched = threading.Event()
+
+    def fail() -> None:
+        raise StudyError("b", "it is gone")
+
+    first = Case("a", tmp_path / "a.nii", fetch=fetched.set)
+    broken = Case("b", tmp_path / "b.nii", fetch=fail)
+    with fetching([broken, first, Case("c", tmp_path / "c.nii")]):
+        assert fetched.wait(10)
+    with pytest.raises(StudyError, match="gone"):
+        broken.usable()
