@@ -197,20 +197,23 @@ def test_next_offers_the_highest_scores_first(
     assert main([*line, "--count", "2", "--json"]) == 0
     offered = json.loads(capsys.readouterr().out)
     scores = ScoreStore(trained.scores).get(Model.load(trained.live).checksum)
-    assert set(scores) == {"phantom_003", "phantom_004", "phantom_005"}, "the unlabelled ones were scored first"
-    assert [each["id"] for each in offered] == sorted(scores, key=lambda study: -scores[study])[:2]
+    waiting = {"phantom_003", "phantom_004", "phantom_005"}
+    assert waiting < set(scores), "all were scored first, the labelled ones to be compared with"
+    assert [each["id"] for each in offered] == sorted(waiting, key=lambda study: -scores[study])[:2]
     assert main(line) == 0
     assert capsys.readouterr().out.startswith(f"{offered[0]['id']}  {offered[0]['score']:.4f}  the live model")
 
 
-def test_next_without_a_model_is_random_and_ends_when_everything_is_labelled(
+def test_next_without_a_model_goes_by_look_and_ends_when_everything_is_labelled(
     studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = ["next", "--studies", str(studies), "--model", str(tmp_path / "model"), "--count", "9"]
     assert main(line) == 0
     printed = capsys.readouterr().out
     assert sorted(row.split()[0] for row in printed.splitlines()) == ["phantom_003", "phantom_004", "phantom_005"]
-    assert printed.count("at random") == 3
+    assert "there is no model yet; typical of" in printed.splitlines()[0]
+    assert main([*line, "--strategy", "random"]) == 0
+    assert capsys.readouterr().out.count("drawn at random from") == 3
     for study in ("phantom_003", "phantom_004", "phantom_005"):
         shutil.copy(studies / "labels/final/phantom_000.nii.gz", studies / f"labels/final/{study}.nii.gz")
     assert main(line) == 0

@@ -25,8 +25,8 @@ from lib.errors import ConfigError, NotFoundError, NotReadyError, StudyError
 from lib.inference.evaluation import evaluate, summary
 from lib.inference.model_file import Model
 from lib.inference.segmenter import Segmenter
-from lib.selection.choose import Choice, choose
-from lib.selection.scoring import score_studies
+from lib.selection.choose import choose_batch
+from lib.selection.scoring import describe_studies, score_studies
 from lib.selection.store import ScoreStore
 from lib.studies.cases import TRAINING, Case, find_cases, is_picture, study_id
 from lib.studies.labels import label_map
@@ -79,23 +79,28 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
 
 
 def run_next(options: argparse.Namespace, config: Config) -> int:
-    """Name the next studies; those the live model has not scored yet are scored first, within ``score_minutes``."""
-    waiting = [case for case in project_cases(options.studies, config.modalities) if not case.label]
-    cases = one_series_each(waiting, {})
-    store = checksum = None
-    if config.strategy != "random" and cases and _folder(options, config).live:
-        segmenter = _segmenter(options, config)
-        cases = one_series_each(waiting, segmenter.strength)
-        store, checksum = ScoreStore(_folder(options, config).scores), segmenter.checksum
-        with _bar("score") as progress:
-            score_studies(segmenter, cases, store, config.score_minutes, progress=progress)
-    choices: list[Choice] = []
-    while len(choices) < options.count:
-        rest = [case.id for case in cases if case.id not in {choice.id for choice in choices}]
-        choice = choose(config.strategy, rest, store, checksum, config.seed)
-        if choice is None:
-            break
-        choices.append(choice)
+    """Name the next studies; what is not known of them yet is computed first, within ``score_minutes``."""
+    cases = project_cases(options.studies, config.modalities)
+    live = _folder(options, config).live
+    segmenter = _segmenter(options, config) if live and cases else None
+    strength = segmenter.strength if segmenter else {}
+    waiting, labelled = (
+        one_series_each([case for case in cases if bool(case.label) is wanted], strength) for wanted in (False, True)
+    )
+    store = None
+    if config.strategy != "random" and waiting:
+        folder = _folder(options, config)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        store = ScoreStore(folder.scores)
+        with _bar("score" if segmenter else "describe") as progress:
+            if segmenter:
+                score_studies(segmenter, [*labelled, *waiting], store, config.score_minutes, progress=progress)
+            else:
+                describe_studies([*labelled, *waiting], store, config.score_minutes, progress=progress)
+    choices = choose_batch(
+        config.strategy, [case.id for case in waiting], store, segmenter.checksum if segmenter else None,
+        config.seed, options.count, [case.id for case in labelled],
+    )  # fmt: skip
     if options.json:
         print(json.dumps([asdict(choice) for choice in choices], indent=1))
         return 0
