@@ -128,7 +128,7 @@ def choosing(many: Path, folder: ModelFolder, count: int) -> dict[str, float]:
 
 
 @contextmanager
-def server(studies: Path, folder: ModelFolder) -> Iterator[tuple[str, float]]:
+def server(studies: Path | str, folder: ModelFolder) -> Iterator[tuple[str, float]]:
     """The address of a server of these studies, and the seconds from launch to the first answer of ``/info/``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -137,7 +137,7 @@ def server(studies: Path, folder: ModelFolder) -> Iterator[tuple[str, float]]:
     command += ["--host", "127.0.0.1", "--port", str(port), "--conf", "model", str(folder.path)]
     url, start = f"http://127.0.0.1:{port}", time.perf_counter()
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, cwd=studies.parent)
+    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, cwd=folder.path.parent)
     try:
         while not answers(url):
             if process.poll() is not None:

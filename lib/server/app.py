@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from typing import Any
 
 import requests
@@ -20,12 +21,16 @@ from monailabel.interfaces.tasks.train import TrainTask
 
 from lib.config import STRATEGIES, Config
 from lib.device import limit_threads, pick_device, pick_precision
-from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
+from lib.dicom.web import DicomWeb
+from lib.errors import ConfigError, DicomServerError, NotFoundError, NotReadyError, SemisegError, StudyError
 from lib.selection.store import ScoreStore
-from lib.server.cases import image_file, labelled_cases
+from lib.server import viewer
+from lib.server.cases import OnDemand, image_file, labelled_cases
 from lib.server.datastore import FolderDatastore
+from lib.server.dicom_datastore import DicomDatastore
 from lib.server.failures import answer_in_sentences
 from lib.server.live import LiveModel
+from lib.server.proxy import proxy_router, proxy_to
 from lib.server.routes import put_in_place
 from lib.server.scoring import DiceScoring, UncertaintyScoring
 from lib.server.segmentation import SegmentationTask
@@ -42,6 +47,7 @@ logger = logging.getLogger(__name__)
 UNCERTAINTY = "uncertainty"  # the scoring method behind the strategy of that name
 MODEL = "semiseg"  # the name of the one model and its training in requests
 FOREIGN = ("server_mode",)  # keys of --conf that are MONAI Label's own
+ATTEMPTS = 20  # to choose a study that can be opened
 
 
 class SemisegApp(MONAILabelApp):
@@ -74,9 +80,15 @@ class SemisegApp(MONAILabelApp):
     # The tasks
 
     def init_datastore(self) -> Datastore:
-        """A folder of studies; DICOMweb and other servers are the library's affair."""
+        """A folder of studies or a DICOMweb server; other servers are the library's affair."""
         if "://" in self.studies:
-            return super().init_datastore()
+            address = str(self.studies).rstrip("/")
+            if settings.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa") or "googleapis.com" in address:
+                return super().init_datastore()
+            user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
+            web = DicomWeb(address, user, password)
+            in_server = settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD
+            return DicomDatastore(web, self.config, self.folder.mirror, watch=in_server)
         return FolderDatastore(
             self.studies,
             self.config,
@@ -105,7 +117,9 @@ class SemisegApp(MONAILabelApp):
     def info(self) -> dict[str, Any]:
         """What clients show: tasks, settings, classes, how far a training is."""
         self.labels = list(self._labels().names)
-        return super().info()
+        about = super().info()
+        stats = about["train_stats"]
+        return about | {"train_stats": {name: stats[name] for name in stats if stats[name]}}  # OHIF takes {} as done
 
     def infer(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Segment a study of the datastore, or a file that was just uploaded.
@@ -148,9 +162,20 @@ class SemisegApp(MONAILabelApp):
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The study to label next, with its ``path``; empty if there is none."""
-        name = request.get("strategy") or self.config.strategy
-        chosen = self.task("strategy", name)(request, self.datastore())
-        return chosen | {"path": self.datastore().get_image_uri(chosen["id"])} if chosen else {}
+        strategy, store = self.task("strategy", request.get("strategy") or self.config.strategy), self.datastore()
+        for attempt in count(1):
+            chosen = strategy(request, store)
+            if not chosen and isinstance(store, OnDemand) and store.trouble:
+                raise DicomServerError(store.trouble)
+            if not chosen:
+                return {}
+            try:
+                return chosen | {"path": store.get_image_uri(chosen["id"])}
+            except StudyError as error:  # refused from now on, or away: the next choice is another one
+                logger.warning("Not offered. %s", error)
+                if attempt == ATTEMPTS:
+                    raise
+        raise AssertionError
 
     def scoring(self, request: Mapping[str, Any], datastore: Datastore | None = None) -> dict[str, Any]:
         """Run a scoring method."""
@@ -204,7 +229,7 @@ class SemisegApp(MONAILabelApp):
         super().on_init_complete()
         from monailabel.app import app  # exists by now, and must not be imported earlier
 
-        put_in_place(app)
+        put_in_place(app, viewer.router, proxy_router(proxy_to(self.studies)))
         answer_in_sentences(app)
         app.middleware_stack = Threaded(app.build_middleware_stack())
 

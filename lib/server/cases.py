@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
@@ -16,13 +16,26 @@ from lib.studies.modalities import group, one_series_each
 FINAL = DefaultLabelTag.FINAL.value
 
 
+@runtime_checkable
+class OnDemand(Protocol):
+    """A datastore whose files arrive when they are read."""
+
+    trouble: str  # why its server cannot be asked; empty if it can
+
+    def cases(self) -> list[Case]:
+        """All studies, as :func:`cases_of` gives them, without fetching any."""
+
+
 def cases_of(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]:
     """All studies of the datastore; those with a final label carry it, with the meaning its submitter gave.
 
     With modalities these are patients (see :func:`lib.studies.modalities.group`): a label on one of a patient's series,
     or in the folder under his own id, which MONAI Label does not list, is the label of them all.
     """
-    files = [case_of(datastore, study) for study in datastore.list_images()]
+    if isinstance(datastore, OnDemand):
+        files = datastore.cases()
+    else:
+        files = [case_of(datastore, study) for study in datastore.list_images()]
     return group(files, final_labels(files[0].image.parent) if files else {}, modalities)
 
 
@@ -34,10 +47,14 @@ def labelled_cases(datastore: Datastore, modalities: Sequence[str] = ()) -> list
 def waiting_cases(datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]) -> list[Case]:
     """What may be labelled next: the studies without a final label; of a patient one series, the strongest.
 
+    While a server of studies is away, these are the ones at hand.
+
     Args:
         strength: of the live model, see :class:`lib.inference.segmenter.Segmenter`.
     """
-    return one_series_each([case for case in cases_of(datastore, modalities) if not case.label], strength)
+    away = isinstance(datastore, OnDemand) and bool(datastore.trouble)
+    waiting = [case for case in cases_of(datastore, modalities) if not case.label and (case.here or not away)]
+    return one_series_each(waiting, strength)
 
 
 def case_of(datastore: Datastore, study: str) -> Case:

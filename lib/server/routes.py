@@ -5,9 +5,10 @@ The originals start a training without looking at the request, and answer ``{}``
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI, Header
 from monailabel.config import settings
 from monailabel.endpoints import activelearning, batch_infer
 from monailabel.endpoints import train as training
@@ -16,22 +17,33 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 
+from lib.server.viewer import asked_by_ohif
+
 router = APIRouter()
 user_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_USER))
 annotator_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ANNOTATOR))
 admin_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
 
 
-def put_in_place(app: FastAPI) -> None:
+def put_in_place(app: FastAPI, *more: APIRouter) -> None:
     """Have these routes answer instead of the originals of the same path and method: the first that fits does."""
+    logging.getLogger(activelearning.__name__).setLevel(logging.WARNING)  # below, it names patients
     originals = list(app.router.routes)
-    app.include_router(router, prefix=settings.MONAI_LABEL_API_STR)
+    for ours in (router, *more):
+        app.include_router(ours, prefix=settings.MONAI_LABEL_API_STR)
     app.router.routes[:] = [*app.router.routes[len(originals) :], *originals]
 
 
 @router.post("/activelearning/{strategy}", tags=["ActiveLearning"], summary="The study to label next, and why")
-async def next_study(strategy: str, params: dict | None = None, user: User = user_role) -> dict[str, Any]:
+async def next_study(
+    strategy: str,
+    params: dict | None = None,
+    user: User = user_role,
+    referer: str = Header("", include_in_schema=False),
+) -> dict[str, Any]:
     """Without an ``id`` in the answer there is none left; ``detail`` says so. 3D Slicer then shows its own notice."""
+    if asked_by_ohif(referer):
+        strategy = _app().config.strategy  # its list of strategies does nothing: it always asks for "random"
     found = activelearning.sample(strategy, params, user.username)
     if found:
         return found

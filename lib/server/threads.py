@@ -29,7 +29,7 @@ class Threaded:
         self.long = ThreadPoolExecutor(long, thread_name_prefix="COMPUTE")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":  # the server's start and end, and websockets
+        if scope["type"] != "http" or _only_waits(scope):  # the server's start and end are no requests
             await self.app(scope, receive, send)
             return
         loop = asyncio.get_running_loop()
@@ -39,6 +39,11 @@ class Threaded:
 
         threads = self.long if _computes(scope) else self.quick
         await loop.run_in_executor(threads, lambda: asyncio.run(handle()))
+
+
+def _only_waits(scope: Scope) -> bool:
+    """The proxy awaits the network and nothing else: any number of viewers then take no thread from the others."""
+    return "/proxy/dicom/" in scope["path"]
 
 
 def _computes(scope: Scope) -> bool:

@@ -68,6 +68,6 @@ def label_on(case: Case, file: Path, labels: LabelMap, shape: Shape, affine: np.
     """
     if file == case.image:
         return read_label(case, labels, shape, affine)
-    image, grid = read_image(case.image)
+    image, grid = read_image(case.usable().image)
     label = read_label(case, labels, image.shape[1:], grid)
     return on_grid(label, grid, tuple(shape), affine, order=0, outside=0)

@@ -91,17 +91,10 @@ class VolumeCache:
     def _name(self, case: Case) -> str:
         """What the entry depends on; a missing file raises the study's error."""
         try:
-            parts = [self.preprocess.plan.key]
-            for file in case.usable().files:
-                parts += [str(file.resolve()), *_state(file)]
+            parts = [self.preprocess.plan.key, *(case if case.version else case.usable()).state()]
             if case.label:
                 meaning = sorted((case.values or self.labels.values).items())
-                parts += [
-                    str(case.label.resolve()),
-                    *_state(case.label),
-                    json.dumps(meaning),
-                    json.dumps(self.labels.names),
-                ]
+                parts += [json.dumps(meaning), json.dumps(self.labels.names)]
         except OSError as error:
             raise StudyError(case.id, f"its file is gone ({error})", "Was it moved or deleted?") from error
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
@@ -132,11 +125,6 @@ class VolumeCache:
                 return
             _remove(item)
             total -= size
-
-
-def _state(path: Path) -> tuple[str, str]:
-    status = path.stat()
-    return str(status.st_size), str(status.st_mtime_ns)
 
 
 def _remove(item: Path) -> None:

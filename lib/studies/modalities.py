@@ -8,6 +8,7 @@ counts (``*_t1_mr`` before ``*_mr``).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -128,7 +129,7 @@ def group(files: Sequence[Case], labels: Mapping[str, Path], modalities: Sequenc
 
 def single_series(cases: Sequence[Case]) -> list[Case]:
     """Every series of these patients as a case of its own, without label; other cases as they are."""
-    return [each for case in cases for each in ([_alone(file) for file in case.modalities.values()] or [case])]
+    return [each for case in cases for each in ([_alone(case, name) for name in case.modalities] or [case])]
 
 
 def one_series_each(cases: Sequence[Case], strength: Mapping[str, float]) -> list[Case]:
@@ -138,15 +139,14 @@ def one_series_each(cases: Sequence[Case], strength: Mapping[str, float]) -> lis
         strength: modality -> how good a model was on it; one that was not measured counts as 0.
     """
     return [
-        _alone(case.modalities[max(case.modalities, key=lambda name: strength.get(name, 0.0))])
-        if case.modalities
-        else case
+        _alone(case, max(case.modalities, key=lambda name: strength.get(name, 0.0))) if case.modalities else case
         for case in cases
     ]
 
 
-def _alone(file: Path) -> Case:
-    return Case(study_id(file), file)
+def _alone(case: Case, name: str) -> Case:
+    member = case.members.get(name) or Case(study_id(case.modalities[name]), case.modalities[name])
+    return dataclasses.replace(member, label=None, values=None)
 
 
 def _patient(patient: str, series: Mapping[str, Sequence[Case]], label: Path | None) -> Case:
@@ -160,7 +160,16 @@ def _patient(patient: str, series: Mapping[str, Sequence[Case]], label: Path | N
     )
     first = {name: cases[0] for name, cases in series.items()}
     own = next(iter(first.values()))
-    merged = Case(patient, own.image, modalities={name: case.image for name, case in first.items()}, fault=fault)
+    merged = Case(
+        patient,
+        own.image,
+        modalities={name: case.image for name, case in first.items()},
+        fault=fault,
+        members=first,
+        fetch=functools.partial(_fetch, list(first.values())) if any(case.fetch for case in first.values()) else None,
+        version=" ".join(case.version for case in first.values()).strip(),
+        here=all(case.here for case in first.values()),
+    )
     labelled = [case for cases in series.values() for case in cases if case.label]
     if label and label not in [case.label for case in labelled]:
         image = next((file for file in merged.modalities.values() if _same_grid(file, label)), own.image)
@@ -173,11 +182,20 @@ def _patient(patient: str, series: Mapping[str, Sequence[Case]], label: Path | N
         log.warning(
             "Patient '%s' has %d labels (%s); the newest, of %s, is used", patient, len(labelled), names, newest.id
         )
-    return dataclasses.replace(merged, image=newest.image, label=newest.label, values=newest.values)
+    return dataclasses.replace(
+        merged, image=newest.image, label=newest.label, values=newest.values, label_version=newest.label_version
+    )
+
+
+def _fetch(members: Sequence[Case]) -> None:
+    for case in members:
+        case.usable()
 
 
 def _age(case: Case) -> float:
     assert case.label is not None
+    if case.labelled_at:
+        return case.labelled_at
     return case.label.stat().st_mtime if case.label.exists() else 0.0
 
 

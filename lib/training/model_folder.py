@@ -51,6 +51,11 @@ class ModelFolder:
         return self.path / "cache"
 
     @property
+    def mirror(self) -> Path:
+        """The series of a DICOM server that are at hand, and the labels that wait to be stored there."""
+        return self.path / "mirror"
+
+    @property
     def encoders(self) -> Path:
         """What stages before a training have learnt."""
         return self.path / "encoders"

@@ -12,7 +12,7 @@ import numpy as np
 from lib.config import Config
 from lib.errors import NotReadyError, StudyError
 from lib.studies.cache import VolumeCache
-from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case
+from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case, fetching
 from lib.studies.labels import LabelMap
 from lib.studies.patches import Patches, Recipe
 from lib.studies.plan import Plan, batch_size, make_plan
@@ -105,17 +105,18 @@ def prepare(
     usable: dict[str, list[Case]] = {TRAINING: [], VALIDATION: [], UNLABELLED: []}
     skipped: dict[str, str] = {}
     voxels: dict[str, dict[str, int]] = {}
-    for case in sided:
-        try:
-            if case.label:
-                voxels[case.id] = _count(cache.get(case).label, labels)
-            elif config.method != "supervised":
-                _look(case)
-            usable[case.side].append(case)
-        except StudyError as error:
-            log.warning("Skipped. %s", error)
-            skipped[case.id] = str(error)
-        progress()
+    with fetching(case for case in sided if case.label):
+        for case in sided:
+            try:
+                if case.label:
+                    voxels[case.id] = _count(cache.get(case).label, labels)
+                elif config.method != "supervised":
+                    _look(case)
+                usable[case.side].append(case)
+            except StudyError as error:
+                log.warning("Skipped. %s", error)
+                skipped[case.id] = str(error)
+            progress()
     if not usable[TRAINING]:
         reasons = " ".join(list(skipped.values())[:3]) or "All are on the validation side."
         labelled = sum(case.label is not None for case in sided)
@@ -125,7 +126,9 @@ def prepare(
 
 
 def _look(case: Case) -> None:
-    """A cheap test that the files may hold volumes; their voxels are read when their turn comes."""
+    """A cheap test that the files may hold volumes; their voxels are read, or fetched, when their turn comes."""
+    if case.fetch and not case.fault:
+        return
     for file in case.usable().files:
         if not file.is_file():
             raise StudyError(case.id, f"{file.name} is a folder or is gone", "Remove it from the studies")

@@ -30,6 +30,9 @@ ELSEWHERE = (
     "threads",
     "workers",
     "cache_gb",
+    "mirror_gb",
+    "codes",
+    "colours",
     "score_minutes",
     "tracking",
     "model",
@@ -74,7 +77,12 @@ def signature(config: Config, labels: LabelMap, cases: Sequence[Case]) -> str:
     """Equal for two trainings that would do the same."""
     settings = {key: value for key, value in config.to_dict().items() if key not in ELSEWHERE}
     files = sorted(
-        (case.id, case.label.stat().st_mtime_ns if case.label and case.label.exists() else 0) for case in cases
+        (
+            case.id,
+            f"{case.version} {case.label_version}".strip()
+            or (case.label.stat().st_mtime_ns if case.label and case.label.exists() else 0),
+        )
+        for case in cases
     )
     text = json.dumps([settings, sorted(labels.values.items()), files])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -19,6 +19,7 @@ from lib.server.live import LiveModel
 from lib.studies.labels import LabelMap
 from lib.studies.plan import Plan
 from lib.training.model_folder import ModelFolder
+from tests.dicom.conftest import label, no_pause, server, upload, web  # noqa: F401  the same Orthanc and series for both rooms
 
 LABELS = LabelMap({1: "organ", 2: "lesion"})
 INFO = [{"name": "organ", "idx": 1}, {"name": "lesion", "idx": 2}]
@@ -40,8 +41,8 @@ def datastore(studies: Path, config: Config) -> FolderDatastore:
 def unnamed(studies: Path, config: Config) -> FolderDatastore:
     """The same studies without labels and without anyone who names the classes."""
     (studies / "dataset.json").unlink()
-    for label in (studies / "labels" / "final").iterdir():
-        label.rename(studies.parent / label.name)
+    for file in (studies / "labels" / "final").iterdir():
+        file.rename(studies.parent / file.name)
     return FolderDatastore(str(studies), config)
 
 

@@ -14,6 +14,7 @@ import pytest
 import requests
 from monailabel.interfaces.app import MONAILabelApp
 
+from lib.config import STRATEGIES
 from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
 from lib.server.app import SemisegApp
 from lib.server.threads import Threaded
@@ -32,8 +33,8 @@ def test_clients_get_all_they_read(app: SemisegApp, publish: Callable[..., str])
     for part in ("models", "trainers", "strategies", "scoring"):
         assert info[part]
         assert all(isinstance(item["config"], dict) for item in info[part].values())
-    assert list(info["strategies"]) == ["uncertainty", "random"]
-    assert info["train_stats"] == {"semiseg": {}}
+    assert list(info["strategies"]) == list(STRATEGIES)
+    assert info["train_stats"] == {}
     assert (info["datastore"]["completed"], info["datastore"]["total"]) == (3, 6)
 
 

@@ -215,3 +215,16 @@ def test_a_bad_study_is_its_own_error_and_tried_again_when_mended(
         assert np.isfinite(cache.get(cases[1]).image).all()
     assert cases[1].id in caplog.text
     assert cache.get(cases[1]).geometry.notes
+
+
+def test_what_was_fetched_and_preprocessed_is_not_fetched_again(studies: Path, tmp_path: Path) -> None:
+    fetched: list[str] = []
+    case = dataclasses.replace(find_cases(studies)[0], fetch=lambda: fetched.append("it"), version="first")
+    first = cache_in(tmp_path / "cache").get(case)
+    assert fetched == ["it"]
+    case.image.unlink()  # the mirror of a server has a budget too
+    again = cache_in(tmp_path / "cache")
+    assert np.array_equal(again.get(case).image, first.image)
+    assert (fetched, reads(again)) == (["it"], [])
+    with pytest.raises(StudyError):
+        again.get(dataclasses.replace(case, version="second"))

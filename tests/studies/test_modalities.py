@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import shutil
@@ -12,6 +13,7 @@ import pytest
 from lib.errors import ConfigError, NotFoundError, StudyError
 from lib.studies.cases import Case
 from lib.studies.modalities import (
+    group,
     modality_of,
     one_series_each,
     patterns,
@@ -144,3 +146,28 @@ def test_series_are_offered_one_by_one_or_one_a_patient(patients: Path) -> None:
     assert [case.id for case in strongest] == ["patient_001_ct", "patient_002_mr"]
     ordinary = [Case("a", Path("a.nii"))]
     assert single_series(ordinary) == one_series_each(ordinary, {"ct": 1.0}) == ordinary
+
+
+def test_series_from_a_server_keep_their_ids_and_are_fetched_together() -> None:
+    fetched: list[str] = []
+    series = [
+        Case(uid, Path(f"patient_{name}.nii"), fetch=functools.partial(fetched.append, uid), version=uid, here=here)
+        for uid, name, here in (("1.1", "ct", True), ("1.2", "mr", False))
+    ]
+    (patient,) = group(series, {}, BOTH)
+    assert (patient.id, patient.version, patient.here) == ("patient", "1.1 1.2", False)
+    assert [case.id for case in single_series([patient])] == ["1.1", "1.2"]
+    (offered,) = one_series_each([patient], {"mr": 1.0})
+    offered.usable()
+    assert (offered.id, fetched) == ("1.2", ["1.2"])
+    patient.usable()
+    assert fetched == ["1.2", "1.1", "1.2"]
+
+
+def test_of_labels_on_a_server_the_one_made_last_counts() -> None:
+    early, late = (
+        Case(uid, Path(f"patient_{name}.nii"), Path(f"{uid}.nii.gz"), labelled_at=when)
+        for uid, name, when in (("1.1", "ct", 20240102.0), ("1.2", "mr", 20240103.0))
+    )
+    for order in ([early, late], [late, early]):
+        assert group(order, {}, BOTH)[0].label == late.label

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from typing import Any
 
@@ -85,3 +86,14 @@ def test_voxels_of_a_class_that_does_not_occur_are_counted_as_none(project: Any)
     affine = nib.load(project.label(0)).affine
     nib.save(nib.Nifti1Image(np.zeros((24, 24, 12), np.uint8), affine), project.label(0))
     assert project.prepared().voxels["phantom_000"] == {"organ": 0, "lesion": 0}
+
+
+def test_unlabelled_studies_of_a_server_are_not_fetched_before_their_turn(project: Any) -> None:
+    fetched: list[str] = []
+    cases = [
+        dataclasses.replace(case, fetch=functools.partial(fetched.append, case.id), version=case.id)
+        for case in project.cases
+    ]
+    plan = Plan((4.0, 4.0, 4.0), "mr", (8, 8, 8))
+    prepare(cases, project.labels, project.config(), project.folder, plan, "cpu", lambda: None)
+    assert set(fetched) == {case.id for case in cases if case.label}

@@ -1,0 +1,50 @@
+"""A volume of the mirror as NIfTI, which says itself what it was made from."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from numpy.typing import NDArray
+
+COMMENT = 6  # code of the NIfTI header extension that holds text
+
+
+def save(file: Path, array: NDArray, affine: NDArray, **about: str) -> None:
+    """Write it, whole or not at all.
+
+    Args:
+        array: ``(X, Y, Z)``. affine: 4x4 from voxels to mm in RAS.
+        about: short texts to be read by :func:`about`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    image = nib.Nifti1Image(array, affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(affine, code=1)  # scanner coordinates
+    image.set_qform(affine, code=1)
+    image.header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about).encode()))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".part-", dir=file.parent) as draft:
+        nib.save(image, f"{draft}/{file.name}")
+        os.replace(f"{draft}/{file.name}", file)
+
+
+def about(file: Path) -> dict[str, str]:
+    """The texts it was written with; empty if there is no such file, or it is damaged."""
+    try:
+        extensions = nib.load(file).header.extensions  # type: ignore[attr-defined]
+        return dict(json.loads(extensions[0].get_content())) if extensions else {}
+    except (OSError, ValueError, EOFError, nib.filebasedimages.ImageFileError):
+        return {}
+
+
+def grid(file: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+    """Shape and affine, by the header alone."""
+    image = nib.load(file)
+    return tuple(image.shape[:3]), np.asarray(image.affine)  # type: ignore[attr-defined]
