@@ -149,6 +149,9 @@ class Config:
 
     overlap: float = setting(0.5, "overlap of neighbouring windows at inference", low=0, high=0.9)
     strategy: str = setting("hybrid", "how the next study is chosen, if the client does not say", choices=STRATEGIES)
+    lease_minutes: float = setting(
+        60.0, "time for which a study that was offered stays with its reader", "min", low=0.1
+    )
     score_minutes: float = setting(10.0, "time after a training to score the unlabelled studies", "min", low=0)
     cache_gb: float = setting(8.0, "disk budget of the preprocessed volumes", "GB", low=0.001)
     mirror_gb: float = setting(20.0, "disk budget of the series downloaded from a DICOM server", "GB", low=0.001)

@@ -25,8 +25,10 @@ from lib.dicom.web import DicomWeb
 from lib.errors import ConfigError, DicomServerError, NotFoundError, NotReadyError, SemisegError, StudyError
 from lib.selection.store import ScoreStore
 from lib.server import viewer
-from lib.server.cases import OnDemand, image_file, labelled_cases
+from lib.server import worklist as worklist_routes
+from lib.server.cases import OnDemand, image_file, labelled_cases, worklist
 from lib.server.datastore import FolderDatastore
+from lib.server.describing import Describing
 from lib.server.dicom_datastore import DicomDatastore
 from lib.server.failures import answer_in_sentences
 from lib.server.live import LiveModel
@@ -68,6 +70,7 @@ class SemisegApp(MONAILabelApp):
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.live = LiveModel(self.folder.path / "live.pt", self.config, TrainStats(self.folder).locked)
         self.scores = ScoreStore(self.folder.scores)
+        self.describing = Describing(self.scores, self.config.score_minutes, lambda: self.live.exists)
         super().__init__(
             app_dir,
             studies,
@@ -104,7 +107,8 @@ class SemisegApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         names = sorted(STRATEGIES, key=lambda name: name != self.config.strategy)  # clients offer the first one
-        return {name: LookUp(name, self.live, self.scores, self.config.modalities) for name in names}
+        own = self.live, self.scores, self.config.modalities, self.config.lease_minutes
+        return {name: LookUp(name, *own) for name in names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:
         return {
@@ -162,6 +166,7 @@ class SemisegApp(MONAILabelApp):
 
     def next_sample(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """The study to label next, with its ``path``; empty if there is none."""
+        self._describe()
         strategy, store = self.task("strategy", request.get("strategy") or self.config.strategy), self.datastore()
         for attempt in count(1):
             chosen = strategy(request, store)
@@ -229,9 +234,10 @@ class SemisegApp(MONAILabelApp):
         super().on_init_complete()
         from monailabel.app import app  # exists by now, and must not be imported earlier
 
-        put_in_place(app, viewer.router, proxy_router(proxy_to(self.studies)))
+        put_in_place(app, viewer.router, worklist_routes.router, proxy_router(proxy_to(self.studies)))
         answer_in_sentences(app)
         app.middleware_stack = Threaded(app.build_middleware_stack())
+        self._describe()
 
     # Details
 
@@ -251,6 +257,10 @@ class SemisegApp(MONAILabelApp):
             if self._server_mode:
                 raise
             raise SystemExit(str(error)) from error
+
+    def _describe(self) -> None:
+        """Before the first model: also the studies that arrived since the last time."""
+        self.describing.start(lambda: worklist(self.datastore(), self.config.modalities, {})[0])
 
     def _start_scoring(self) -> None:
         try:

@@ -45,16 +45,25 @@ def labelled_cases(datastore: Datastore, modalities: Sequence[str] = ()) -> list
 
 
 def waiting_cases(datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]) -> list[Case]:
-    """What may be labelled next: the studies without a final label; of a patient one series, the strongest.
+    """What may be labelled next: the first part of :func:`worklist`."""
+    return worklist(datastore, modalities, strength)[0]
 
-    While a server of studies is away, these are the ones at hand.
+
+def worklist(
+    datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]
+) -> tuple[list[Case], list[Case]]:
+    """The studies without a final label, which may be labelled next, and those with one; of a patient one series, the
+    strongest.
+
+    While a server of studies is away, the former are the ones at hand.
 
     Args:
         strength: of the live model, see :class:`lib.inference.segmenter.Segmenter`.
     """
     away = isinstance(datastore, OnDemand) and bool(datastore.trouble)
-    waiting = [case for case in cases_of(datastore, modalities) if not case.label and (case.here or not away)]
-    return one_series_each(waiting, strength)
+    cases = cases_of(datastore, modalities)
+    waiting = [case for case in cases if not case.label and (case.here or not away)]
+    return one_series_each(waiting, strength), one_series_each([case for case in cases if case.label], strength)
 
 
 def case_of(datastore: Datastore, study: str) -> Case:

@@ -25,6 +25,7 @@ from monailabel.endpoints.user.auth import RBAC
 from lib.errors import NotFoundError, SemisegError
 
 logger = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # below, it logs each query, and these name patients
 
 # What a client may tell the DICOMweb server, and what it hears of it. Cookies and credentials of either side are not
 # the other's affair; headers of a connection (hop by hop, RFC 9110 7.6.1) end here.

@@ -43,12 +43,12 @@ async def next_study(
 ) -> dict[str, Any]:
     """Without an ``id`` in the answer there is none left; ``detail`` says so. 3D Slicer then shows its own notice."""
     if asked_by_ohif(referer):
-        strategy = _app().config.strategy  # its list of strategies does nothing: it always asks for "random"
+        strategy = served_app().config.strategy  # its list of strategies does nothing: it always asks for "random"
     found = activelearning.sample(strategy, params, user.username)
     if found:
         return found
-    total = _app().datastore().status()["total"]
-    return {"detail": f"All {total} studies are labelled" if total else "There are no studies on this server"}
+    task, datastore = served_app().task("strategy", strategy), served_app().datastore()
+    return {"detail": task.nothing(params or {}, datastore)}
 
 
 @router.post("/train/{model}", tags=["Train"], summary="Train from the labelled and unlabelled studies")
@@ -56,7 +56,7 @@ async def train(
     model: str, params: dict | None = None, run_sync: bool = False, enqueue: bool = False, user: User = admin_role
 ) -> Any:
     """``params`` are settings as ``--conf`` has them. Refused at once if they or the studies do not allow one."""
-    app = _app()
+    app = served_app()
     task = app.task("training", model)
     task.check(params or {}, app.datastore(), waiting=enqueue)
     idle = not task.running()
@@ -70,7 +70,7 @@ async def train(
 async def train_all(params: dict[str, dict] | None = None, run_sync: bool = False, user: User = admin_role) -> Any:
     """As OHIF asks: settings by the model's name."""
     answer = {}
-    for model in _app().info()["trainers"]:
+    for model in served_app().info()["trainers"]:
         answer[model] = {"result": await train(model, (params or {}).get(model), run_sync, False, user), "detail": None}
     return answer
 
@@ -79,7 +79,7 @@ async def train_all(params: dict[str, dict] | None = None, run_sync: bool = Fals
 async def stop_training(user: User = admin_role) -> Any:
     """Also one that an earlier server left behind."""
     stopped = training.stop()
-    for task in [] if stopped else _app()._trainers.values():
+    for task in [] if stopped else served_app()._trainers.values():
         pid = task.stop_leftover()
         stopped = {"status": "STOPPED", "details": [f"Stopped process {pid}"]} if pid else stopped
     return stopped
@@ -88,7 +88,7 @@ async def stop_training(user: User = admin_role) -> Any:
 @router.post("/scoring/{method}", tags=["Scoring"], summary="Run a scoring method")
 async def score(method: str, params: dict | None = None, run_sync: bool = False, user: User = annotator_role) -> Any:
     """Waits its turn if another one runs."""
-    _app().task("scoring method", method)
+    served_app().task("scoring method", method)
     return AsyncTask.run("scoring", {"method": method}, params, force_sync=run_sync, enqueue=True)[0]
 
 
@@ -98,10 +98,11 @@ async def batch(
     run_sync: bool = False, user: User = admin_role,
 ) -> Any:  # fmt: skip
     """The labels are stored under the tag ``original``, if ``label_tag`` names no other."""
-    with _app().task("model", model).live.use():
+    with served_app().task("model", model).live.use():
         pass  # without a model: refused now, not in the process that would be started
     return batch_infer.run(model, images, params, run_sync)
 
 
-def _app() -> Any:
+def served_app() -> Any:
+    """The app that this server serves."""
     return app_instance()

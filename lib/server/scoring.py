@@ -13,7 +13,7 @@ from lib.config import Config
 from lib.inference.evaluation import Evaluation, evaluate, summary
 from lib.selection.scoring import score_studies
 from lib.selection.store import ScoreStore
-from lib.server.cases import FINAL, labelled_cases, waiting_cases
+from lib.server.cases import FINAL, labelled_cases, worklist
 from lib.server.live import LiveModel
 from lib.server.train_stats import TrainStats
 from lib.studies.cases import UNLABELLED, study_id
@@ -84,7 +84,8 @@ class UncertaintyScoring(ScoringMethod):
             NotReadyError: no model was published yet.
         """
         with self.live.use() as segmenter:
-            cases = waiting_cases(datastore, self.settings.modalities, segmenter.strength)
+            waiting, labelled = worklist(datastore, self.settings.modalities, segmenter.strength)
+            cases = [*labelled, *waiting]  # those that are labelled, too: others are to be unlike them
             scored = score_studies(segmenter, cases, self.scores, self.settings.score_minutes, self.training.locked)
             return {"version": segmenter.version, "scored": scored}
 

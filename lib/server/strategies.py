@@ -1,4 +1,4 @@
-"""Active learning strategies: look-ups in the scores that were computed after the last training."""
+"""Active learning strategies: look-ups in what was computed after the last training, one reader at a time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,25 @@ from monailabel.interfaces.datastore import Datastore
 from monailabel.interfaces.tasks.strategy import Strategy
 
 from lib.config import Config
-from lib.selection.choose import choose, describe
+from lib.selection.choose import Choice, describe
+from lib.selection.offer import MINUTES, Nothing, offer, review
 from lib.selection.store import ScoreStore
-from lib.server.cases import waiting_cases
+from lib.server.cases import FINAL, worklist
 from lib.server.live import LiveModel
 
 
 class LookUp(Strategy):
-    """One strategy of :mod:`lib.selection.choose` as MONAI Label calls it."""
+    """One strategy of :mod:`lib.selection.strategies` as MONAI Label calls it.
 
-    def __init__(self, name: str, live: LiveModel, scores: ScoreStore, modalities: Sequence[str] = ()) -> None:
+    Args:
+        minutes: for which a study stays open with the reader it was offered to.
+    """
+
+    def __init__(
+        self, name: str, live: LiveModel, scores: ScoreStore, modalities: Sequence[str] = (), minutes: float = MINUTES
+    ) -> None:
         super().__init__(describe()[name])
-        self.name, self.live, self.scores, self.modalities = name, live, scores, modalities
+        self.name, self.live, self.scores, self.minutes, self.modalities = name, live, scores, minutes, modalities
 
     def info(self) -> dict[str, Any]:
         """As ``/info/`` shows it."""
@@ -31,23 +38,53 @@ class LookUp(Strategy):
         """The study to label next.
 
         Args:
-            request: ``seed`` makes the choice repeatable; without it, asking again may give another study.
+            request: see :meth:`offer`.
 
         Returns:
-            ``id``, ``score``, ``rank``, ``pool``, ``reason`` (see :class:`lib.selection.choose.Choice`) and the
-            ``version`` of the model that gave the score; None if every study is labelled.
+            ``id``, ``score``, ``rank``, ``pool``, ``reason`` (see :class:`lib.selection.pool.Choice`) and the
+            ``version`` of the model that gave the score; None if nothing is left, see :meth:`nothing`.
+        """
+        found = self.offer(request, datastore)
+        if isinstance(found, Nothing):
+            return None
+        model = self.live.loaded()
+        known = {name: getattr(found, name) for name in ("id", "score", "rank", "pool", "reason")}
+        return known | {"version": model.version if model else None}
+
+    def nothing(self, request: Mapping[str, Any], datastore: Datastore) -> str:
+        """Why nothing is left for this reader; empty if something is."""
+        found = self.offer(request, datastore)
+        return str(found) if isinstance(found, Nothing) else ""
+
+    def offer(self, request: Mapping[str, Any], datastore: Datastore) -> Choice | Nothing:
+        """The next study for the reader who asks; it is open with this reader from now on.
+
+        Args:
+            request: ``client_id`` names the reader; without it nothing is opened. ``seed`` makes the choice repeatable;
+                without it, asking again may give another study. ``review``: true asks for the labelled study whose
+                label the model doubts most, by what ``POST /scoring/dice`` has found.
+
+        Raises:
+            ConfigError: a seed that is none. NotFoundError, SemisegError: see :func:`lib.selection.offer.offer`.
         """
         model = self.live.loaded()
         seed = Config.from_conf({"seed": request.get("seed", secrets.randbits(32))}).seed
-        waiting = waiting_cases(datastore, self.modalities, model.strength if model else {})
-        choice = choose(self.name, [case.id for case in waiting], self.scores, model.checksum if model else None, seed)
-        if choice is None:
-            return None
-        return {
-            "id": choice.id,
-            "score": choice.score,
-            "rank": choice.rank,
-            "pool": choice.pool,
-            "reason": choice.reason,
-            "version": model.version if model else None,
-        }
+        client = str(request.get("client_id") or "") or None
+        if str(request.get("review", "")).lower() == "true":
+            return review(_doubts(datastore, model.version if model else ""), self.scores, client, self.minutes)
+        waiting, labelled = worklist(datastore, self.modalities, model.strength if model else {})
+        done = [case.id for case in labelled]
+        studies = [*(case.id for case in waiting), *done]
+        checksum = model.checksum if model else None
+        return offer(self.name, studies, done, self.scores, checksum, seed, client, self.minutes)
+
+
+def _doubts(datastore: Datastore, version: str) -> dict[str, float]:
+    """Study -> 1 less the mean Dice of its label and the prediction of this version, where that was computed."""
+    found = {}
+    for study in datastore.get_labeled_images():
+        label = datastore.get_label_by_image_id(study, FINAL)
+        scored = datastore.get_label_info(label, FINAL).get("dice") if label else None
+        if scored and scored["version"] == version:
+            found[study] = 1 - sum(scored["dice"].values()) / len(scored["dice"])
+    return found

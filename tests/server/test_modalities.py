@@ -114,7 +114,7 @@ def test_scoring_takes_one_series_of_each_patient(
 ) -> None:
     publish({"ct": 0.3, "mr": 0.6})
     scores = ScoreStore(folder.scores)
-    assert UncertaintyScoring(live, scores, config, TrainStats(folder))({}, datastore)["scored"] == 2
+    assert UncertaintyScoring(live, scores, config, TrainStats(folder))({}, datastore)["scored"] == 4
     with live.use() as segmenter:
         assert scores.missing(["patient_002_ct", "patient_002_mr", "patient_003_mr"], segmenter.checksum) == [
             "patient_002_ct"

@@ -160,6 +160,14 @@ def test_headers_pass_but_cookies_and_credentials_do_not(url: str) -> None:
     assert not {name.lower() for name in answer.headers} & {"set-cookie", "server-secret"}
 
 
+def test_no_log_names_a_patient(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        requests.get(f"{url}/qido/studies?PatientName=Nobody", timeout=20)
+        requests.get(f"{url}/qido/studies/1/locked?PatientName=Nobody", timeout=20)
+    assert "password" in caplog.text
+    assert "Nobody" not in caplog.text
+
+
 def test_compression_is_asked_for_by_the_viewer_or_not_at_all(url: str) -> None:
     address = urlsplit(url)
     connection = HTTPConnection(str(address.hostname), address.port, timeout=20)

@@ -92,7 +92,7 @@ def test_the_next_study_or_why_there_is_none(ask: Ask, app: SemisegApp) -> None:
     assert app.datastore().get_image_info(found["id"])["strategy"]["random"]["client_id"] == "x"
     for study in app.datastore().get_unlabeled_images():
         app.datastore().remove_image(study)
-    assert ask("POST", "/activelearning/random").json() == {"detail": "All 3 studies are labelled"}
+    assert ask("POST", "/activelearning/random").json() == {"detail": "All 3 studies are labelled."}
     for study in app.datastore().list_images():
         app.datastore().remove_image(study)
     assert "no studies" in ask("POST", "/activelearning/random").json()["detail"]

@@ -65,10 +65,10 @@ def test_the_unlabelled_studies_get_scores_by_the_live_model(
     task = UncertaintyScoring(live, scores, config, stats)
     with folder.lock("training"):  # a training has begun: its model will need other scores
         assert task({}, datastore) == {"version": "0001", "scored": 0}
-    assert task({}, datastore) == {"version": "0001", "scored": 3}
+    assert task({}, datastore) == {"version": "0001", "scored": 6}
     model = live.loaded()
     assert model is not None
-    assert set(scores.get(model.checksum)) == {"phantom_003", "phantom_004", "phantom_005"}
+    assert set(scores.get(model.checksum)) == {f"phantom_00{number}" for number in range(6)}, "labelled ones to compare with"
     assert task({}, datastore)["scored"] == 0
 
 

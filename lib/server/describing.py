@@ -1,0 +1,46 @@
+"""Before the first model: what studies look like, taken in the background, so that the first choice is no blind one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from lib.errors import SemisegError
+from lib.selection.scoring import describe_studies
+from lib.selection.store import ScoreStore
+from lib.studies.cases import Case
+
+logger = logging.getLogger(__name__)
+
+
+class Describing:
+    """Takes the features of studies for ``cold_start``, one thread at a time.
+
+    Args:
+        minutes: after which a run ends; the next one goes on where it did.
+        superfluous: asked before each study; true, since a model has come, ends the run.
+    """
+
+    def __init__(self, store: ScoreStore, minutes: float, superfluous: Callable[[], bool]) -> None:
+        self.store, self.minutes, self.superfluous = store, minutes, superfluous
+        self.thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    def start(self, cases: Callable[[], Sequence[Case]]) -> None:
+        """Begin, unless a run is under way or superfluous; returns at once.
+
+        Args:
+            cases: lists the studies; called in the thread.
+        """
+        with self._starting:
+            if self.superfluous() or (self.thread and self.thread.is_alive()):
+                return
+            self.thread = threading.Thread(target=self._run, args=(cases,), name="DESCRIBE", daemon=True)
+            self.thread.start()
+
+    def _run(self, cases: Callable[[], Sequence[Case]]) -> None:
+        try:
+            describe_studies(cases(), self.store, self.minutes, self.superfluous)
+        except SemisegError as error:
+            logger.warning("The studies were not described: %s", error)
