@@ -2,18 +2,23 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 HOST ?= 127.0.0.1
 PORT ?= 8000
+PACS_PORT ?= 8042
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint serve clean
+.PHONY: help demo test test-e2e lint serve pacs pacs-stop ohif clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/installed ## Write demo studies, train, compare, serve them (SERVE=0: end before serving)
 	.venv/bin/python apps/semiseg/demo.py
 
-test: lint ## Check style and types, run all tests
-	OMP_NUM_THREADS=1 .venv/bin/python -m pytest $(ARGS)
+test: lint ## Check style and types, run all tests that need nothing but Python
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not programs" $(ARGS)
+
+test-e2e: .venv/installed-dev ## Run the tests with a real Orthanc and Chromium, which it installs on Debian where it may
+	tests/e2e/install.sh
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m programs $(ARGS)
 
 lint: .venv/installed-dev ## Check style and types only
 	.venv/bin/python -m ruff check .
@@ -23,6 +28,17 @@ serve: $(if $(STUDIES),.venv/installed) ## Serve your studies: make serve STUDIE
 	@test -n "$(STUDIES)" || { echo "Name the folder of your studies: make serve STUDIES=folder"; exit 2; }
 	.venv/bin/python -m monailabel.main start_server --app apps/semiseg --studies "$(STUDIES)" \
 		--host "$(HOST)" --port "$(PORT)" $(ARGS)
+
+pacs: .venv/installed ## Start a PACS on this machine (Orthanc, DICOMweb) with the demo studies
+	.venv/bin/python apps/semiseg/pacs.py start --port "$(PACS_PORT)"
+
+pacs-stop: ## End it; its studies stay
+	.venv/bin/python apps/semiseg/pacs.py stop
+
+ohif: pacs ## Serve that PACS with the OHIF viewer
+	@echo "The viewer: http://$(HOST):$(PORT)/ohif/"
+	.venv/bin/python -m monailabel.main start_server --app apps/semiseg \
+		--studies "http://127.0.0.1:$(PACS_PORT)/dicom-web" --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
 clean: ## Remove the environment, caches and demo studies; models stay
 	rm -rf .venv demo .pytest_cache .ruff_cache .mypy_cache

@@ -77,6 +77,12 @@ class Server:
             )  # fmt: skip
         return self._json(answer, status)
 
+    def download(self, study: str) -> bytes:
+        """The image file of a study."""
+        answer = requests.get(f"{self.url}/datastore/image", params={"image": study}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
     def infer(self, study: str, status: int = 200, model: str = "semiseg", **params: Any) -> requests.Response:
         """Segment a study as OHIF does: the answer is the file."""
         query = {"image": study, "output": params.pop("output", "image")}
