@@ -29,3 +29,10 @@ def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studies(phantom_studies: Path, tmp_path: Path) -> Path:
     """A copy of ``phantom_studies`` that the test may change."""
     return shutil.copytree(phantom_studies, tmp_path / "studies")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a real Orthanc is left to ``make test-e2e``, which installs one where it may."""
+    for item in items:
+        if "orthanc_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.programs)

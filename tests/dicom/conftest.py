@@ -44,26 +44,31 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Orthanc]:
+def orthanc_server(tmp_path: Path) -> Iterator[Orthanc]:
     """An empty Orthanc."""
     with orthanc(tmp_path / "orthanc") as running:
         yield running
 
 
 @pytest.fixture
-def web(server: Orthanc) -> DicomWeb:
-    return DicomWeb(server.url)
+def server(orthanc_server: Orthanc) -> Orthanc:
+    return orthanc_server
 
 
 @pytest.fixture
-def hidden(server: Orthanc) -> Iterator[Gateway]:
+def web(orthanc_server: Orthanc) -> DicomWeb:
+    return DicomWeb(orthanc_server.url)
+
+
+@pytest.fixture
+def hidden(orthanc_server: Orthanc) -> Iterator[Gateway]:
     """The same server as one that knows nothing but DICOMweb."""
-    with gateway(server.url) as running:
+    with gateway(orthanc_server.url) as running:
         yield running
 
 
 @pytest.fixture
-def upload(server: Orthanc, tmp_path: Path) -> Callable[..., Uploaded]:
+def upload(orthanc_server: Orthanc, tmp_path: Path) -> Callable[..., Uploaded]:
     """Puts a series of random numbers on the server; ``only`` so many of its slices."""
 
     def uploaded(name: str, only: int | None = None, **options: object) -> Uploaded:
@@ -71,7 +76,7 @@ def upload(server: Orthanc, tmp_path: Path) -> Callable[..., Uploaded]:
         array = np.random.default_rng(seed).integers(-1000, 1000, SHAPE).astype(np.int16)
         options = {"study": name, "modality": "CT"} | options
         files = write_series(array, AFFINE, tmp_path / "series" / name, **options)
-        server.upload(files[:only])
+        orthanc_server.upload(files[:only])
         header = dcmread(files[0], stop_before_pixels=True)
         return Uploaded(str(header.SeriesInstanceUID), str(header.StudyInstanceUID), array, files)
 

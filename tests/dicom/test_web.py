@@ -60,6 +60,7 @@ def test_what_is_stored_is_there_and_once(web: DicomWeb, upload: Upload, label: 
     assert (row.SeriesInstanceUID, row.NumberOfSeriesRelatedInstances) == (stored.SeriesInstanceUID, 1)
 
 
+@pytest.mark.programs
 def test_user_and_password_are_needed_where_the_server_says_so(tmp_path: Path) -> None:
     with orthanc(tmp_path / "closed", user="reader", password="secret") as server:
         assert DicomWeb(server.url, "reader", "secret").series().found == []

@@ -19,7 +19,7 @@ from lib.server.live import LiveModel
 from lib.studies.labels import LabelMap
 from lib.studies.plan import Plan
 from lib.training.model_folder import ModelFolder
-from tests.dicom.conftest import label, no_pause, server, upload, web  # noqa: F401  the same Orthanc and series for both rooms
+from tests.dicom.conftest import label, no_pause, orthanc_server, server, upload, web  # noqa: F401  the same Orthanc and series for both rooms
 
 LABELS = LabelMap({1: "organ", 2: "lesion"})
 INFO = [{"name": "organ", "idx": 1}, {"name": "lesion", "idx": 2}]

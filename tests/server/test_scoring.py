@@ -68,7 +68,9 @@ def test_the_unlabelled_studies_get_scores_by_the_live_model(
     assert task({}, datastore) == {"version": "0001", "scored": 6}
     model = live.loaded()
     assert model is not None
-    assert set(scores.get(model.checksum)) == {f"phantom_00{number}" for number in range(6)}, "labelled ones to compare with"
+    assert set(scores.get(model.checksum)) == {f"phantom_00{number}" for number in range(6)}, (
+        "labelled ones, to compare"
+    )
     assert task({}, datastore)["scored"] == 0
 
 
