@@ -220,6 +220,27 @@ def test_next_without_a_model_goes_by_look_and_ends_when_everything_is_labelled(
     assert capsys.readouterr().out == "Every study is labelled.\n"
 
 
+def test_what_a_reader_skips_or_another_has_open_is_not_next(
+    studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--studies", str(studies), "--model", str(tmp_path / "model")]
+
+    def offered(reader: str) -> set[str]:
+        capsys.readouterr()
+        assert main(["next", *own, "--strategy", "random", "--count", "9", "--json", "--reader", reader]) == 0
+        return {each["id"] for each in json.loads(capsys.readouterr().out)}
+
+    assert main(["skip", *own, "phantom_003", "--reader", "ann"]) == 0
+    ScoreStore(tmp_path / "model" / "scores.sqlite").leases.lease("phantom_004", "ben", 60)
+    assert offered("ann") == {"phantom_005"}
+    assert offered("ben") == {"phantom_003", "phantom_004", "phantom_005"}
+    assert main(["release", *own, "phantom_004"]) == 0
+    assert main(["skip", *own, "phantom_003", "--reader", "ann", "--undo"]) == 0
+    assert offered("ann") == {"phantom_003", "phantom_004", "phantom_005"}
+    assert main(["skip", *own, "phantom_03", "--reader", "ann"]) == 2
+    assert "There is no study 'phantom_03'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("line", "says"),
     [

@@ -70,7 +70,7 @@ def test_evaluate_compares_every_series_with_the_patients_label(
 def test_evaluate_marks_the_series_of_patients_that_were_learnt_from(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lib.command_line.commands._folder", lambda *_: ModelFolder(place / "model"))
+    monkeypatch.setattr(ModelFolder, "of", lambda *_: ModelFolder(place / "model"))
     studies = str(place / "studies")
     assert main(["evaluate", "--modalities", "ct,mr", "--json", "-", "--studies", studies, *COMMON]) == 0
     assert len(json.loads(capsys.readouterr().out)["trained_on"]) == 8

@@ -1,4 +1,4 @@
-"""The command line: train, infer, next, evaluate, versions and restore, without a server.
+"""The command line: train, infer, next, skip, release, evaluate, versions and restore, without a server.
 
 ``python apps/semiseg/main.py train --studies DIR``; every setting of :mod:`lib.config` is an option of every command.
 A failure is one sentence on the error output and exit status 2; so is a study that had to be left out.

@@ -10,28 +10,22 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from lib.command_line.parser import given_settings
+from lib.command_line.project import project_folder, published, study_bar
 from lib.command_line.table import evaluation_table
+from lib.command_line.worklist import run_next, run_release, run_skip
 from lib.config import Config
-from lib.device import limit_threads
 from lib.errors import ConfigError, NotFoundError, NotReadyError, StudyError
 from lib.inference.evaluation import evaluate, summary
 from lib.inference.model_file import Model
-from lib.inference.segmenter import Segmenter
-from lib.selection.choose import choose_batch
-from lib.selection.scoring import describe_studies, score_studies
-from lib.selection.store import ScoreStore
 from lib.studies.cases import TRAINING, Case, find_cases, is_picture, study_id
 from lib.studies.labels import label_map
-from lib.studies.modalities import one_series_each, project_cases, single_series
-from lib.training.model_folder import ModelFolder
+from lib.studies.modalities import project_cases, single_series
 from lib.training.progress import Bar
 from lib.training.train import train
 
@@ -40,7 +34,7 @@ LEFT_OUT = 2  # exit status where a study could not be used
 
 def run_train(options: argparse.Namespace, config: Config) -> int:
     """Train; the first Ctrl-C ends it gracefully with what it has learnt so far."""
-    folder = _folder(options, config)
+    folder = project_folder(options, config)
     cases = project_cases(options.studies, config.modalities)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     with _stop_on_interrupt() as should_stop, logging_redirect_tqdm():
@@ -59,7 +53,7 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
     for case in wanted:
         if targets[case.id].resolve() in {file.resolve() for file in (case.image, case.label) if file}:
             raise ConfigError(f"--output {options.output} would replace files of the studies; name another folder")
-    segmenter = _segmenter(options, config)
+    segmenter = published(options, config)
     options.output.mkdir(parents=True, exist_ok=True)
     failed = 0
     for case in tqdm(wanted, "infer", unit="study", disable=not sys.stderr.isatty()):
@@ -78,48 +72,16 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
     return LEFT_OUT if failed else 0
 
 
-def run_next(options: argparse.Namespace, config: Config) -> int:
-    """Name the next studies; what is not known of them yet is computed first, within ``score_minutes``."""
-    cases = project_cases(options.studies, config.modalities)
-    live = _folder(options, config).live
-    segmenter = _segmenter(options, config) if live and cases else None
-    strength = segmenter.strength if segmenter else {}
-    waiting, labelled = (
-        one_series_each([case for case in cases if bool(case.label) is wanted], strength) for wanted in (False, True)
-    )
-    store = None
-    if config.strategy != "random" and waiting:
-        folder = _folder(options, config)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        store = ScoreStore(folder.scores)
-        with _bar("score" if segmenter else "describe") as progress:
-            if segmenter:
-                score_studies(segmenter, [*labelled, *waiting], store, config.score_minutes, progress=progress)
-            else:
-                describe_studies([*labelled, *waiting], store, config.score_minutes, progress=progress)
-    choices = choose_batch(
-        config.strategy, [case.id for case in waiting], store, segmenter.checksum if segmenter else None,
-        config.seed, options.count, [case.id for case in labelled],
-    )  # fmt: skip
-    if options.json:
-        print(json.dumps([asdict(choice) for choice in choices], indent=1))
-        return 0
-    for choice in choices:
-        print(f"{choice.id}  {'-' if choice.score is None else f'{choice.score:.4f}'}  {choice.reason}")
-    if not choices:
-        print("Every study is labelled.")
-    return 0
-
-
 def run_evaluate(options: argparse.Namespace, config: Config) -> int:
     """Compare the model with the submitted labels."""
     cases = [case for case in project_cases(options.studies, config.modalities) if case.label]
     if not cases:
         raise NotReadyError(f"No study in {options.studies} has a label in labels/final to compare with")
-    segmenter = _segmenter(options, config)
-    with _bar("evaluate") as progress:
+    segmenter = published(options, config)
+    with study_bar("evaluate") as progress:
         done, skipped = evaluate(segmenter, cases, segmenter.labels, progress, every_series=True)
-    sides = {} if config.model else _folder(options, config).split.sides  # another project's ids mean other studies
+    # another project's ids mean other studies
+    sides = {} if config.model else project_folder(options, config).split.sides
     patient = {study_id(file): case.id for case in cases for file in case.modalities.values()}
     learnt = [each.id for each in done if sides.get(patient.get(each.id, each.id)) == TRAINING]
     if options.json:
@@ -142,7 +104,7 @@ def run_evaluate(options: argparse.Namespace, config: Config) -> int:
 
 def run_versions(options: argparse.Namespace, config: Config) -> int:
     """List the versions, oldest first."""
-    folder = _folder(options, config)
+    folder = project_folder(options, config)
     live = Model.load(folder.live).version if folder.live else None
     for version in folder.versions():
         print(f"{version}  live" if version == live else version)
@@ -153,7 +115,7 @@ def run_versions(options: argparse.Namespace, config: Config) -> int:
 
 def run_restore(options: argparse.Namespace, config: Config) -> int:
     """Go back to a version."""
-    folder = _folder(options, config)
+    folder = project_folder(options, config)
     folder.restore(options.version)
     print(f"Version {options.version} is live in {folder.path}.")
     return 0
@@ -166,24 +128,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {
     "evaluate": run_evaluate,
     "versions": run_versions,
     "restore": run_restore,
+    "skip": run_skip,
+    "release": run_release,
 }
-
-
-def _folder(options: argparse.Namespace, config: Config) -> ModelFolder:
-    if config.model and Path(config.model).is_file():
-        raise ConfigError(f"--model {config.model} is a file; this command needs the folder of a project")
-    return ModelFolder.of(config, options.studies)
-
-
-def _segmenter(options: argparse.Namespace, config: Config) -> Segmenter:
-    """The published model that ``--model`` names as a file, else the live one of the model folder."""
-    limit_threads(config)
-    file = Path(config.model) if config.model and Path(config.model).is_file() else _folder(options, config).live
-    if file is None:
-        place = _folder(options, config).path
-        raise NotReadyError(f"There is no model in {place} yet; train one first, or name one with --model")
-    overlap = config.overlap if "overlap" in given_settings(options) else None
-    return Segmenter.load(file, config.device, overlap)
 
 
 def _named(text: str, cases: Sequence[Case]) -> Case:
@@ -201,18 +148,6 @@ def _named(text: str, cases: Sequence[Case]) -> Case:
 def _ending(case: Case) -> str:
     """Of a label: as its image has it, and .png for all pictures, because JPEG would change the values."""
     return ".png" if is_picture(case.image) else case.image.name[len(case.id) :]
-
-
-@contextmanager
-def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a function of (done, of); silent where there is no terminal."""
-    with tqdm(desc=title, unit="study", disable=not sys.stderr.isatty()) as bar:
-
-        def show(done: int, of: int) -> None:
-            bar.total = of
-            bar.update(done - bar.n)
-
-        yield show
 
 
 @contextmanager

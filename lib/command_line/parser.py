@@ -18,6 +18,8 @@ COMMON = {  # the settings that --help explains for each command
     "evaluate": ("model", "overlap", *COMPUTE),
     "versions": ("model",),
     "restore": ("model",),
+    "skip": ("model",),
+    "release": ("model",),
 }
 HELP = {
     "train": "learn from labelled and unlabelled studies; publish the model if it is no worse than the live one",
@@ -26,6 +28,8 @@ HELP = {
     "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
     "versions": "list the published versions",
     "restore": "make an earlier version the live model again",
+    "skip": "never offer a study to a reader again",
+    "release": "give back a study that is open with a reader, so that others are offered it",
 }
 EXAMPLES = """\
 examples:
@@ -80,6 +84,12 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
     elif name == "next":
         command.add_argument("--count", type=_positive, default=1, metavar="N", help="how many studies (default: 1)")
         command.add_argument("--json", action="store_true", help="print JSON")
+        command.add_argument("--reader", metavar="NAME", help="leave out what this reader skipped")
+    elif name in ("skip", "release"):
+        command.add_argument("study", help="id of the study")
+        command.add_argument("--reader", required=name == "skip", metavar="NAME", help="who, as client_id in requests")
+        if name == "skip":
+            command.add_argument("--undo", action="store_true", help="offer it to this reader again")
     elif name == "evaluate":
         command.add_argument(
             "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it instead of the table"

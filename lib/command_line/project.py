@@ -1,0 +1,56 @@
+"""What several commands need: the project that the settings name, its model, a bar over studies."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+
+from lib.command_line.parser import given_settings
+from lib.config import Config
+from lib.device import limit_threads
+from lib.errors import ConfigError, NotReadyError
+from lib.inference.segmenter import Segmenter
+from lib.training.model_folder import ModelFolder
+
+
+def project_folder(options: argparse.Namespace, config: Config) -> ModelFolder:
+    """The model folder of these studies, or the one that ``--model`` names.
+
+    Raises:
+        ConfigError: that is a file.
+    """
+    if config.model and Path(config.model).is_file():
+        raise ConfigError(f"--model {config.model} is a file; this command needs the folder of a project")
+    return ModelFolder.of(config, options.studies)
+
+
+def published(options: argparse.Namespace, config: Config) -> Segmenter:
+    """The published model that ``--model`` names as a file, else the live one of the model folder.
+
+    Raises:
+        NotReadyError: there is none.
+    """
+    limit_threads(config)
+    file = Path(config.model) if config.model and Path(config.model).is_file() else project_folder(options, config).live
+    if file is None:
+        place = project_folder(options, config).path
+        raise NotReadyError(f"There is no model in {place} yet; train one first, or name one with --model")
+    overlap = config.overlap if "overlap" in given_settings(options) else None
+    return Segmenter.load(file, config.device, overlap)
+
+
+@contextmanager
+def study_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar as a function of (done, of); silent where there is no terminal."""
+    with tqdm(desc=title, unit="study", disable=not sys.stderr.isatty()) as bar:
+
+        def show(done: int, of: int) -> None:
+            bar.total = of
+            bar.update(done - bar.n)
+
+        yield show
