@@ -7,7 +7,6 @@ so that a resumed training equals an uninterrupted one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,12 +55,8 @@ class Method(nn.Module, ABC):
         """
         return torch.stack([network(x).float().softmax(1) for network in self.networks])
 
-    def begin(self, labelled: Sequence[str]) -> None:
-        """Called before the first step, on the weights that the training starts from; teachers are made here.
-
-        Args:
-            labelled: ids of the labelled studies that are trained on.
-        """
+    def begin(self) -> None:
+        """Called before the first step, on the weights that the training starts from; teachers are made here."""
 
     def after_step(self, step: int) -> None:
         """Called after each optimiser step; teachers are updated here."""

@@ -31,7 +31,7 @@ class Best(CrossPseudo):
         super().__init__(networks, weight, ramp, confidence)
         self.teachers = nn.ModuleList(Teacher(network, decay) for network in networks)
 
-    def begin(self, labelled: Sequence[str]) -> None:
+    def begin(self) -> None:
         for teacher, network in zip(self.teachers, self.networks, strict=True):
             teacher.copy(network)  # type: ignore[operator]
 

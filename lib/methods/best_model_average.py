@@ -3,7 +3,7 @@
 Source: the training code of Zhang et al., MedIA 83 (2023), 102656. An epoch's Dice enters a pool; once it is full, the
 teacher is born as a copy of the network; from then on an epoch that beats the worst of the pool takes its place, and
 moves the teacher by its relative gain. In the source the second modality is assumed to be the stronger one and judged
-on a validation set; here each modality is measured, on labelled studies that are kept out of the first stage.
+on a validation set; here each modality is measured, on what its caller has.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BestModelAverage(nn.Module):
 
     @torch.no_grad()
     def judge(self, modality: int, logits: Tensor, label: Tensor) -> None:
-        """Take in a prediction ``(B, classes, ...)`` of studies that were not trained on, label ``(B, 1, ...)``."""
+        """Take in a prediction ``(B, classes, ...)``, label ``(B, 1, ...)``."""
         found = most_probable(logits)
         agreeing = ((found == label) & (label > 0)).sum()
         self.overlap[modality] += torch.stack([2 * agreeing, (found > 0).sum() + (label > 0).sum()])

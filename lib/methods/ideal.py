@@ -10,7 +10,6 @@ MoCo, CVPR 2020), the second stage as :class:`lib.methods.cross_pseudo.CrossPseu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -50,7 +49,7 @@ class DensePretraining(Method):
         self.keys, self.key_head = Teacher(encoder, decay), Teacher(self.head, decay)
         self.temperature, self.correspondence = temperature, correspondence
 
-    def begin(self, labelled: Sequence[str]) -> None:
+    def begin(self) -> None:
         self.keys.copy(self.networks[0])
         self.key_head.copy(self.head)
 

@@ -7,7 +7,6 @@ the sum over classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -39,7 +38,7 @@ class Taught(Method):
     def student(self) -> UNet:
         return self.networks[0]  # type: ignore[return-value]
 
-    def begin(self, labelled: Sequence[str]) -> None:
+    def begin(self) -> None:
         self.teacher.copy(self.student)
 
     def after_step(self, step: int) -> None:

@@ -8,7 +8,6 @@ from lib.errors import ConfigError, NotReadyError
 
 MUTUAL = "semi_cml"  # the method that learns from several modalities; all others take one
 ALONE = "supervised"  # the method without unlabelled studies
-FEWEST = 4  # labelled patients of MUTUAL: the fourth is the first one that its teacher is judged on
 
 
 def check_modalities(method: str, modalities: Sequence[str]) -> None:
@@ -40,7 +39,7 @@ def check_labelled(method: str, modalities: Sequence[str], labelled: Sequence[Co
         labelled: the modalities of each labelled study.
 
     Raises:
-        NotReadyError: a modality without a label, or too few labels for the method's teacher.
+        NotReadyError: a modality without a label: its network could neither learn nor be judged.
     """
     if method != MUTUAL:
         return
@@ -50,11 +49,6 @@ def check_labelled(method: str, modalities: Sequence[str], labelled: Sequence[Co
                 f"Method {MUTUAL} needs a labelled patient with the modality '{name}', and none of the {len(labelled)} "
                 "there are has it; label one, or use method multiscale with one of the other modalities"
             )
-    if len(labelled) < FEWEST:
-        raise NotReadyError(
-            f"Method {MUTUAL} needs {FEWEST} labelled patients to train on, one of them to judge its teacher, and "
-            f"there are {len(labelled)}; label more, or use method multiscale with one modality"
-        )
 
 
 def idle(method: str, unlabelled: int) -> str | None:

@@ -4,8 +4,9 @@ After the training code of Zhang et al., "Multi-modal contrastive mutual learnin
 semi-supervised medical image segmentation", MedIA 83 (2023), 102656. As there: area-similarity contrast and squared
 difference between the modalities on unlabelled patches; a teacher by best-model average of the stronger modality; in
 the second stage its soft pseudo-labels, the mean of noisy passes, teach every modality. Ours: 3D, several classes, more
-than two modalities, patients that lack one; the stronger modality is measured on a quarter of the labelled patients,
-which join the training in the second stage; labels teach in the second stage too; noise in both directions.
+than two modalities, patients that lack one; the stronger modality is measured on the labelled patches themselves, each
+before it is learnt from, because patients kept out for it cost more than they tell; labels teach in the second stage
+too; noise in both directions.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from lib.networks.unet import UNet
 
 EPOCHS = 81  # of a training, as the source counts them; the teacher's rule goes by them
 SECOND_STAGE = 51 / 81  # share of the training at which re-learning begins
-JUDGES = 4  # one of so many labelled patients is kept out of the first stage
+JUDGED = 40  # the epoch from which on the networks are judged; 11 in the source, whose learning rate has fallen by then
 AREA = 0.4  # weight of the area similarity against cross-entropy plus Dice (3.5 against 10 and 7)
 SQUARES = 0.05  # of the squared difference; the source's ramp is far longer than its first stage and ends at 0.06
 RELEARNT_AREA = 0.1  # share of the area similarity in the second stage
@@ -53,10 +54,6 @@ class SemiCML(Method):
         self.average = BestModelAverage(networks)
         self.weight, self.ramp = weight, ramp
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
-        self.judges: set[str] = set()
-
-    def begin(self, labelled: Sequence[str]) -> None:
-        self.judges = set(sorted(labelled)[JUDGES - 1 :: JUDGES])
 
     def predict(self, x: Tensor, modality: int = 0) -> Tensor:
         return self.networks[modality](x).float().softmax(1)[None]
@@ -64,7 +61,7 @@ class SemiCML(Method):
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
         first_stage = progress < SECOND_STAGE
         self._turn_epoch(progress, first_stage)
-        label, held = batch["label"], self._held(batch, first_stage)
+        label = batch["label"]
         count, unlabelled = len(label), "weak" in batch
         strong = batch["strong"][0] if unlabelled else batch["image"][:0]
         logits = [
@@ -72,7 +69,9 @@ class SemiCML(Method):
             for place, network in enumerate(self.networks)
         ]
         labelled, others = [each[:count] for each in logits], [each[count:] for each in logits]
-        terms = {"supervised": self._supervised(labelled, label, batch["present"], held)}
+        terms = {"supervised": self._supervised(labelled, label, batch["present"])}
+        if first_stage and int(self.epoch) >= JUDGED:
+            self._judge(labelled, label, batch["present"])
         if unlabelled:
             there = batch["unlabelled_present"]
             found = [each.float().softmax(1) for each in others]
@@ -80,17 +79,22 @@ class SemiCML(Method):
             self.monitors = self._watch(labelled, label, batch["present"], found, there)
         return terms
 
-    def _supervised(self, logits: Sequence[Tensor], label: Tensor, present: Tensor, held: Tensor) -> Term:
-        """Mean over the modalities; patients who judge are judged on and not learnt from."""
+    def _supervised(self, logits: Sequence[Tensor], label: Tensor, present: Tensor) -> Term:
+        """Mean over the modalities."""
         losses, rows = [0 * each.sum() for each in logits], 0
         for place, each in enumerate(logits):
-            taught, judging = present[:, place] & ~held, present[:, place] & held
-            if judging.any():
-                self.average.judge(place, each[judging], label[judging])
-            if taught.any():
-                losses[place] = dice_ce(each[taught], label[taught])
-                rows += int(taught.sum())
+            there = present[:, place]
+            if there.any():
+                losses[place] = dice_ce(each[there], label[there])
+                rows += int(there.sum())
         return Term(torch.stack(losses).mean(), 1.0, rows)
+
+    def _judge(self, logits: Sequence[Tensor], label: Tensor, present: Tensor) -> None:
+        """Each network on the patches that it is about to learn from, drawn anew at each step."""
+        for place, each in enumerate(logits):
+            there = present[:, place]
+            if there.any():
+                self.average.judge(place, each[there], label[there])
 
     def _mutual(self, found: Sequence[Tensor], present: Tensor, progress: float) -> dict[str, Term]:
         """First stage: each two modalities of a patient agree, by area and voxel by voxel."""
@@ -131,11 +135,6 @@ class SemiCML(Method):
             noise = (NOISE * torch.randn_like(weak)).clamp(-LARGEST, LARGEST)
             passes.append(self.average.teacher(weak + noise))
         return torch.stack(passes).mean(0)
-
-    def _held(self, batch: dict[str, Any], first_stage: bool) -> Tensor:
-        """Which labelled rows judge instead of teaching."""
-        held = [first_stage and study in self.judges for study in batch["ids"]]
-        return torch.tensor(held, device=batch["label"].device)
 
     def _turn_epoch(self, progress: float, first_stage: bool) -> None:
         """The teacher's rule goes by epochs of the first stage; at the latest at its end there is a teacher."""

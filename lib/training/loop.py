@@ -41,7 +41,7 @@ class Loop:
         self.config, self.patches, self.steps, self.device = config, patches, steps, device
         self.precision = pick_precision(config.precision, device)
         self.method = place_network(method, device)
-        self.method.begin([case.id for case in patches.labelled])  # before the average; a checkpoint is loaded over it
+        self.method.begin()  # before the average; a checkpoint is loaded over it
         self.parallel = parallel(self.method, device)
         self.learning = [weight for weight in self.method.parameters() if weight.requires_grad]
         self.optimizer = torch.optim.AdamW(self.learning, config.learning_rate, weight_decay=config.weight_decay)

@@ -43,7 +43,7 @@ def toy_batch(
 def some_steps(method: Method, batch: Batch, steps: int = 10, progress: float = 1.0) -> list[dict[str, float]]:
     """The value of each term at each of so many steps of AdamW."""
     values = []
-    method.begin(batch.get("ids", ()))
+    method.begin()
     optimizer = torch.optim.AdamW([weight for weight in method.parameters() if weight.requires_grad], 5e-3)
     for step in range(steps):
         terms = method(batch, progress)

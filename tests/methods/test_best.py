@@ -42,7 +42,7 @@ def test_both_networks_learn_the_mean_answer_of_both_teachers(batch_of, monkeypa
 
 def test_the_teachers_begin_as_their_networks_and_follow_each_its_own(batch_of) -> None:
     method = build(teacher=0.5)
-    method.begin([])
+    method.begin()
     before = [weight.clone() for weight in method.networks.parameters()]
     with torch.no_grad():
         for number, network in enumerate(method.networks, 1):

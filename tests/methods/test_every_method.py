@@ -68,7 +68,7 @@ def test_no_weight_that_is_learnt_stays_without_a_gradient(name: str, batch_of) 
     """Over its phases; a projection head that nothing reaches would be dead weight."""
     method = build(name)
     toy = batch_for(name, method, batch_of)
-    method.begin(toy["ids"])
+    method.begin()
     for progress in PHASES.get(name, (1.0,)):
         total(method(toy, progress)).backward()
     untouched = [key for key, weight in method.named_parameters() if weight.requires_grad and weight.grad is None]
@@ -79,7 +79,7 @@ def test_no_weight_that_is_learnt_stays_without_a_gradient(name: str, batch_of) 
 def test_without_unlabelled_patches_it_learns_from_the_labels(name: str, progress: float, batch_of) -> None:
     method = build(name)
     toy = batch_for(name, method, batch_of)
-    method.begin(toy["ids"])
+    method.begin()
     for key in ("weak", "strong", "mix", "unlabelled_present"):
         toy.pop(key, None)
     terms = method(toy, progress)
@@ -91,7 +91,7 @@ def test_without_unlabelled_patches_it_learns_from_the_labels(name: str, progres
 def test_empty_foreground_and_flat_images_stay_finite(name: str, progress: float, batch_of) -> None:
     method = build(name)
     toy = batch_for(name, method, batch_of)
-    method.begin(toy["ids"])
+    method.begin()
     toy["label"].zero_()
     for key in ("image", "weak", "strong"):
         toy[key].zero_()
@@ -106,11 +106,11 @@ def test_empty_foreground_and_flat_images_stay_finite(name: str, progress: float
 def test_bfloat16_gives_about_the_same_terms(name: str, progress: float, batch_of) -> None:
     method = build(name)
     toy = batch_for(name, method, batch_of)
-    method.begin(toy["ids"])
+    method.begin()
     torch.manual_seed(0)
     exact = method(toy, progress)
     other = build(name)
-    other.begin(toy["ids"])
+    other.begin()
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
         rough = other(toy, progress)
@@ -124,7 +124,7 @@ def test_streams_of_different_lengths_and_single_patches_are_learnt_from(name: s
     sizes = {"modalities": 2} if name == "semi_cml" else {}
     for labelled, unlabelled in ((1, 1), (3, 2), (2, 3)):
         toy = batch_of(method, VOLUME, labelled, unlabelled, **sizes)
-        method.begin(toy["ids"])
+        method.begin()
         for progress in PHASES.get(name, (1.0,)):
             assert torch.isfinite(total(method(toy, progress)))
 

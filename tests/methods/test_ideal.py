@@ -111,7 +111,7 @@ def test_by_features_after_a_warm_up_by_place(batch_of, monkeypatch) -> None:
 def test_only_the_query_side_learns_and_the_key_side_follows_it_by_the_moving_average(batch_of) -> None:
     method = build(teacher=0.9)
     toy = batch_of(method, VOLUME)
-    method.begin([])
+    method.begin()
     optimizer = torch.optim.SGD([weight for weight in method.parameters() if weight.requires_grad], 0.5)
     pairs = ((method.keys.network, method.networks[0]), (method.key_head.network, method.head))
     expected = [[weight.detach().clone() for weight in student.parameters()] for _, student in pairs]
@@ -135,7 +135,7 @@ def test_the_keys_begin_as_the_encoder_that_the_training_starts_from() -> None:
     with torch.no_grad():
         for weight in method.parameters():
             weight.add_(0.1 * torch.randn_like(weight))
-    method.begin([])
+    method.begin()
     x = torch.randn(1, 1, *VOLUME)
     features, keys = method.networks[0](x)[-1], method.keys.network(x)[-1]
     assert torch.equal(features, keys)

@@ -60,7 +60,7 @@ def test_the_teacher_learns_nothing_and_no_gradient_passes_the_weak_view(batch_o
 
 def test_it_begins_with_the_weights_that_the_training_starts_from_and_follows_each_step() -> None:
     method = shifted(build(teacher=0.9))
-    method.begin([])
+    method.begin()
     assert all(map(torch.equal, method.teacher.network.parameters(), method.student.parameters()))
     before = [weight.clone() for weight in method.teacher.network.parameters()]
     shifted(method)

@@ -1,4 +1,4 @@
-"""Semi-CML: who judges, what a missing modality means, who teaches, and which network predicts."""
+"""Semi-CML: who is judged and when, what a missing modality means, who teaches, and which network predicts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lib.methods import semi_cml
 from lib.methods.base import sigmoid_ramp, total
 from lib.methods.mean_teacher import squared_difference
 from lib.methods.registry import build_method
-from lib.methods.semi_cml import EPOCHS, JUDGES, SECOND_STAGE, SemiCML
+from lib.methods.semi_cml import EPOCHS, JUDGED, SECOND_STAGE, SemiCML
 
 PATCH = (16, 16, 8)
 FIRST, SECOND = 0.5, 0.9  # shares of the training in either stage
@@ -36,43 +36,35 @@ def gradients(method: SemiCML, place: int) -> float:
     )
 
 
-def test_every_fourth_labelled_patient_judges_whatever_their_order() -> None:
-    method = build()
-    ids = [f"p{number:02}" for number in range(10)]
-    method.begin(ids[::-1])
-    assert method.judges == {"p03", "p07"} == set(ids[JUDGES - 1 :: JUDGES])
-    method.begin(ids[:3])
-    assert method.judges == set()
-
-
-def test_judges_are_not_learnt_from_in_the_first_stage_and_are_in_the_second(batch_of) -> None:
-    for progress, learnt in ((FIRST, [True, True, True, False]), (SECOND, [True] * 4)):
-        method = build()
-        toy = toy_of(method, batch_of)
-        method.begin(toy["ids"])
-        toy["image"].requires_grad_()
-        term = method(toy, progress)["supervised"]
-        term.value.backward()
-        assert toy["image"].grad.flatten(1).any(1).tolist() == learnt
-        rows = torch.tensor(learnt)
-        expected = [
-            dice_ce(network(toy["image"][rows][:, [place]]), toy["label"][rows])
-            for place, network in enumerate(method.networks)
-        ]
-        torch.testing.assert_close(term.value, sum(expected) / 2, rtol=1e-4, atol=1e-5)
-        assert term.n_valid == 2 * sum(learnt)
-        assert bool(method.average.overlap.any()) == (progress == FIRST)
-
-
-def test_judges_are_judged_by_what_each_network_says_of_them(batch_of) -> None:
+@pytest.mark.parametrize("progress", [FIRST, SECOND])
+def test_all_labelled_patients_teach_in_both_stages(progress: float, batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of)
-    toy["present"][3, 1] = False  # the judge has no second modality
-    method.begin(toy["ids"])
-    method(toy, FIRST)
-    calls, truth = method.networks[0](toy["image"][3:, [0]]).argmax(1, keepdim=True), toy["label"][3:]
-    agreeing = ((calls == truth) & (truth > 0)).sum()
-    assert method.average.overlap.tolist() == [[2 * agreeing, (calls > 0).sum() + (truth > 0).sum()], [0, 0]]
+    term = method(toy, progress)["supervised"]
+    expected = [
+        dice_ce(network(toy["image"][:, [place]]), toy["label"]) for place, network in enumerate(method.networks)
+    ]
+    torch.testing.assert_close(term.value, sum(expected) / 2, rtol=1e-4, atol=1e-5)
+    assert term.n_valid == 2 * len(toy["label"])
+
+
+@pytest.mark.parametrize(
+    ("epoch", "judged"), [(JUDGED - 1, False), (JUDGED, True), (50, True), (51, False), (80, False)]
+)
+def test_networks_are_judged_late_in_the_first_stage_on_the_patients_who_have_the_modality(
+    epoch: int, judged: bool, batch_of
+) -> None:
+    method = build()
+    toy = toy_of(method, batch_of)
+    toy["present"][3, 1] = False
+    method(toy, (epoch + 0.5) / EPOCHS)
+    if not judged:
+        assert not method.average.overlap.any()
+        return
+    for place, rows in enumerate((slice(None), slice(3))):
+        calls, truth = method.networks[place](toy["image"][rows, [place]]).argmax(1, keepdim=True), toy["label"][rows]
+        agreeing = ((calls == truth) & (truth > 0)).sum()
+        assert method.average.overlap[place].tolist() == [2 * agreeing, (calls > 0).sum() + (truth > 0).sum()]
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -81,7 +73,6 @@ def test_the_terms_of_the_first_stage(modalities: int, batch_of, monkeypatch) ->
     method = build(modalities, consistency=0.5, ramp=0.8)
     toy = toy_of(method, batch_of, unlabelled=3)
     toy["unlabelled_present"][0, 0] = False
-    method.begin(toy["ids"])
     terms = method(toy, FIRST)
     found = [network(toy["strong"][0][:, [place]]).softmax(1) for place, network in enumerate(method.networks)]
     pairs = [(0, 1), (0, 2), (1, 2)] if modalities == 3 else [(0, 1)]
@@ -103,7 +94,6 @@ def test_both_networks_learn_from_each_other_in_the_first_stage(batch_of) -> Non
     for name in ("area_similarity", "consistency"):
         method = build()
         toy = toy_of(method, batch_of)
-        method.begin(toy["ids"])
         method(toy, FIRST)[name].value.backward()
         assert gradients(method, 0) > 0
         assert gradients(method, 1) > 0
@@ -117,7 +107,6 @@ def test_the_second_stage_learns_the_mean_of_noisy_passes_of_the_stronger_ones_t
     toy = toy_of(method, batch_of, unlabelled=3)
     toy["unlabelled_present"][0, 1 - stronger] = False
     toy["weak"].requires_grad_()
-    method.begin(toy["ids"])
     method.average.pool[stronger] = 0.5
     teacher, answers = method.average.teacher, []
 
@@ -153,7 +142,6 @@ def test_the_second_stage_learns_the_mean_of_noisy_passes_of_the_stronger_ones_t
 def test_a_modality_that_a_patient_lacks_is_not_learnt_from(progress: float, batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of, unlabelled=3)
-    method.begin(toy["ids"])
     toy["present"][0, 1] = toy["unlabelled_present"][0, 1] = False
     toy["image"].requires_grad_()
     toy["strong"].requires_grad_()
@@ -170,7 +158,6 @@ def test_a_modality_that_a_patient_lacks_is_not_learnt_from(progress: float, bat
 def test_no_gradient_flows_to_the_network_of_a_modality_that_nobody_has(progress, missing, batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of)
-    method.begin(toy["ids"])
     toy["present"][:, missing] = toy["unlabelled_present"][:, missing] = False
     loss = total(method(toy, progress))
     loss.backward()
@@ -184,7 +171,6 @@ def test_no_gradient_flows_to_the_network_of_a_modality_that_nobody_has(progress
 def test_a_modality_that_all_unlabelled_patients_lack_skips_what_compares_it(missing: int, batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of)
-    method.begin(toy["ids"])
     toy["unlabelled_present"][:, missing] = False
     terms = method(toy, FIRST)
     for name in ("area_similarity", "consistency"):
@@ -206,7 +192,6 @@ def test_the_rule_goes_by_the_epochs_of_the_first_stage_and_there_is_a_teacher_a
     exact = method.average.close_epoch
     monkeypatch.setattr(method.average, "close_epoch", lambda networks: closed.append(step) or exact(networks))
     toy = toy_of(method, batch_of, unlabelled=1)
-    method.begin(toy["ids"])
     steps = 2 * EPOCHS
     for step in (0, 1, 2, 3, 4, 5, int(SECOND_STAGE * steps) - 1):
         method(toy, step / steps)
@@ -231,7 +216,6 @@ def test_a_modality_is_predicted_by_its_own_network(modality: int) -> None:
 def test_monitors_compare_the_patients_who_have_every_modality(batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of, unlabelled=3)
-    method.begin(toy["ids"])
     toy["unlabelled_present"][0, 1] = False
     method(toy, FIRST)
     calls = [network(toy["strong"][0][1:, [place]]).argmax(1) for place, network in enumerate(method.networks)]
