@@ -1,9 +1,9 @@
 """The teacher of Semi-CML: an average of the best models of the stronger modality.
 
-Source: the training code of Zhang et al., MedIA 83 (2023), 102656. An epoch's Dice enters a pool; once it is full, the
-teacher is born as a copy of the network; from then on an epoch that beats the worst of the pool takes its place, and
-moves the teacher by its relative gain. In the source the second modality is assumed to be the stronger one and judged
-on a validation set; here each modality is measured, on what its caller has.
+Source: the training code of Zhang et al., MedIA 83 (2023), 102656. From some epoch on its Dice enters a pool; once it
+is full, the teacher is born as a copy of the network; from then on an epoch that beats the worst of the pool takes its
+place, and moves the teacher by its relative gain. In the source the second modality is assumed to be the stronger one
+and judged on a validation set; here each modality is measured from the first epoch on, on what the caller has.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from lib.methods.base import most_probable
 from lib.methods.teacher import Teacher
 
-POOL = 6  # epochs that are judged before the teacher is born
+POOL = 6  # epochs in the pool when the teacher is born
+SETTLED = 4  # epochs after which the first difference between the modalities is believed
 STAYS = 0.99  # largest share of the old teacher
 
 
@@ -24,18 +25,21 @@ class BestModelAverage(nn.Module):
     """Collects Dice by epoch and keeps the teacher. All its state is in the checkpoint.
 
     Args:
-        networks: one a modality, of one shape.
+        networks: one a modality, of one shape. start: judged epochs before those of the pool.
     """
 
     overlap: Tensor
+    total: Tensor
     pool: Tensor
     epochs: Tensor
     stronger: Tensor
 
-    def __init__(self, networks: Sequence[nn.Module]) -> None:
+    def __init__(self, networks: Sequence[nn.Module], start: int = 0) -> None:
         super().__init__()
+        self.start = start
         self.teacher = Teacher(networks[0], STAYS)
         self.register_buffer("overlap", torch.zeros(len(networks), 2))  # agreeing and all foreground voxels
+        self.register_buffer("total", torch.zeros(len(networks)))  # Dice of all epochs before the birth
         self.register_buffer("pool", torch.zeros(len(networks), POOL))
         self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))  # judged so far
         self.register_buffer("stronger", torch.full((), -1))  # modality of the teacher, once it is born
@@ -44,6 +48,11 @@ class BestModelAverage(nn.Module):
     def born(self) -> bool:
         """There is a teacher."""
         return int(self.stronger) >= 0
+
+    @property
+    def leading(self) -> int:
+        """The modality that has been the best one so far; -1 while it is too early to tell."""
+        return int(self.total.argmax()) if int(self.epochs) >= SETTLED else -1
 
     @torch.no_grad()
     def judge(self, modality: int, logits: Tensor, label: Tensor) -> None:
@@ -59,18 +68,21 @@ class BestModelAverage(nn.Module):
             return
         dice = self.overlap[:, 0] / self.overlap[:, 1]
         self.overlap.zero_()
-        if int(self.epochs) < POOL:
-            self.pool[:, int(self.epochs)] = dice
+        place = int(self.epochs) - self.start
         self.epochs += 1
-        if int(self.epochs) == POOL:
-            self.bear(networks)
-        elif self.born:
+        if self.born:
             self._improve(float(dice[int(self.stronger)]), networks[int(self.stronger)])
+            return
+        self.total += dice
+        if place >= 0:
+            self.pool[:, place] = dice
+        if place + 1 == POOL:
+            self.bear(networks)
 
     @torch.no_grad()
     def bear(self, networks: Sequence[nn.Module]) -> None:
-        """The teacher is born as a copy of the network that did best in the pool; the first one wins a tie."""
-        self.stronger.fill_(int(self.pool.sum(1).argmax()))
+        """The teacher is born as a copy of the network that did best so far; the first one wins a tie."""
+        self.stronger.fill_(int(self.total.argmax()))
         self.teacher.copy(networks[int(self.stronger)])
 
     def _improve(self, dice: float, network: nn.Module) -> None:

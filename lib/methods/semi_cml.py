@@ -5,8 +5,8 @@ semi-supervised medical image segmentation", MedIA 83 (2023), 102656. As there: 
 difference between the modalities on unlabelled patches; a teacher by best-model average of the stronger modality; in
 the second stage its soft pseudo-labels, the mean of noisy passes, teach every modality. Ours: 3D, several classes, more
 than two modalities, patients that lack one; the stronger modality is measured on the labelled patches themselves, each
-before it is learnt from, because patients kept out for it cost more than they tell; labels teach in the second stage
-too; noise in both directions.
+before it is learnt from, because patients kept out for it cost more than they tell; the modality that leads is not
+drawn towards the others; labels teach in the second stage too; noise in both directions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from lib.networks.unet import UNet
 
 EPOCHS = 81  # of a training, as the source counts them; the teacher's rule goes by them
 SECOND_STAGE = 51 / 81  # share of the training at which re-learning begins
-JUDGED = 40  # the epoch from which on the networks are judged; 11 in the source, whose learning rate has fallen by then
+LATE = 40  # judged epochs before the pool of the teacher's rule; 11 in the source, whose learning rate falls earlier
 AREA = 0.4  # weight of the area similarity against cross-entropy plus Dice (3.5 against 10 and 7)
 SQUARES = 0.05  # of the squared difference; the source's ramp is far longer than its first stage and ends at 0.06
 RELEARNT_AREA = 0.1  # share of the area similarity in the second stage
@@ -51,7 +51,7 @@ class SemiCML(Method):
     def __init__(self, networks: Sequence[UNet], weight: float, ramp: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList(networks)
-        self.average = BestModelAverage(networks)
+        self.average = BestModelAverage(networks, LATE)
         self.weight, self.ramp = weight, ramp
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
@@ -70,7 +70,7 @@ class SemiCML(Method):
         ]
         labelled, others = [each[:count] for each in logits], [each[count:] for each in logits]
         terms = {"supervised": self._supervised(labelled, label, batch["present"])}
-        if first_stage and int(self.epoch) >= JUDGED:
+        if first_stage:
             self._judge(labelled, label, batch["present"])
         if unlabelled:
             there = batch["unlabelled_present"]
@@ -97,11 +97,14 @@ class SemiCML(Method):
                 self.average.judge(place, each[there], label[there])
 
     def _mutual(self, found: Sequence[Tensor], present: Tensor, progress: float) -> dict[str, Term]:
-        """First stage: each two modalities of a patient agree, by area and voxel by voxel."""
+        """First stage: each two modalities of a patient agree, by area and voxel by voxel; the leading one stays."""
         area, squares, masks, rows = [], [], 0, 0
         for first, second in combinations(range(len(found)), 2):
             both = present[:, first] & present[:, second]
-            one, other = found[first][both], found[second][both]
+            one, other = (
+                found[place][both].detach() if place == self.average.leading else found[place][both]
+                for place in (first, second)
+            )
             loss, valid = area_similarity(one[:, 1:], other[:, 1:], SMALLEST)
             area.append(loss)
             squares.append(squared_difference(one, other) if both.any() else 0 * found[first].sum())

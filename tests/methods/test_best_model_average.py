@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.methods.best_model_average import POOL, STAYS, BestModelAverage
+from lib.methods.best_model_average import POOL, SETTLED, STAYS, BestModelAverage
 
 VOXELS = 1000  # of foreground are judged in an epoch: Dice comes in steps of 0.001
 
@@ -98,13 +98,26 @@ def test_the_stronger_is_measured_wherever_it_stands() -> None:
         assert int(average.stronger) == place
 
 
-def test_there_is_no_teacher_before_the_pool_is_full() -> None:
-    average = BestModelAverage([Number(), Number()])
-    dices, values = sequence(2, POOL)
+@pytest.mark.parametrize("start", [0, 3])
+def test_there_is_no_teacher_before_the_pool_is_full(start: int) -> None:
+    average = BestModelAverage([Number(), Number()], start)
+    dices, values = sequence(2, start + POOL)
     run(average, dices[:-1], values[:-1])
     assert not average.born
     run(average, dices[-1:], values[-1:])
     assert average.born
+    np.testing.assert_allclose(average.pool, dices[start:].T, atol=1e-5)
+
+
+def test_the_stronger_one_is_the_best_of_all_epochs_not_of_those_in_the_pool() -> None:
+    average = BestModelAverage([Number(), Number()], start=4)
+    dices = np.array([[0.9, 0.1]] * 4 + [[0.5, 0.6]] * POOL)
+    leading = []
+    for row in dices:
+        run(average, row[None], np.ones((1, 2)))
+        leading.append(average.leading)
+    assert leading == [-1] * (SETTLED - 1) + [0] * (len(dices) - SETTLED + 1)
+    assert int(average.stronger) == 0
 
 
 @pytest.mark.parametrize("missing", [0, 1])

@@ -1,4 +1,4 @@
-"""Semi-CML: who is judged and when, what a missing modality means, who teaches, and which network predicts."""
+"""Semi-CML: who is judged on what, what a missing modality means, who teaches, and which network predicts."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from lib.losses.dice_ce import dice_ce
 from lib.losses.soft_labels import soft_dice_ce
 from lib.methods import semi_cml
 from lib.methods.base import sigmoid_ramp, total
+from lib.methods.best_model_average import POOL, SETTLED
 from lib.methods.mean_teacher import squared_difference
 from lib.methods.registry import build_method
-from lib.methods.semi_cml import EPOCHS, JUDGED, SECOND_STAGE, SemiCML
+from lib.methods.semi_cml import EPOCHS, LATE, SECOND_STAGE, SemiCML
 
 PATCH = (16, 16, 8)
 FIRST, SECOND = 0.5, 0.9  # shares of the training in either stage
@@ -48,23 +49,34 @@ def test_all_labelled_patients_teach_in_both_stages(progress: float, batch_of) -
     assert term.n_valid == 2 * len(toy["label"])
 
 
-@pytest.mark.parametrize(
-    ("epoch", "judged"), [(JUDGED - 1, False), (JUDGED, True), (50, True), (51, False), (80, False)]
-)
-def test_networks_are_judged_late_in_the_first_stage_on_the_patients_who_have_the_modality(
-    epoch: int, judged: bool, batch_of
-) -> None:
+def test_networks_are_judged_in_the_first_stage_on_the_patients_who_have_the_modality(batch_of) -> None:
     method = build()
     toy = toy_of(method, batch_of)
     toy["present"][3, 1] = False
-    method(toy, (epoch + 0.5) / EPOCHS)
-    if not judged:
-        assert not method.average.overlap.any()
-        return
+    method(toy, FIRST)
     for place, rows in enumerate((slice(None), slice(3))):
         calls, truth = method.networks[place](toy["image"][rows, [place]]).argmax(1, keepdim=True), toy["label"][rows]
         agreeing = ((calls == truth) & (truth > 0)).sum()
         assert method.average.overlap[place].tolist() == [2 * agreeing, (calls > 0).sum() + (truth > 0).sum()]
+    judged = method.average.overlap.clone()
+    method(toy, SECOND)
+    assert torch.equal(method.average.overlap, judged)
+
+
+def test_the_pool_of_the_teachers_rule_is_of_the_last_epochs_of_the_first_stage() -> None:
+    assert build().average.start == LATE
+    assert LATE + POOL < EPOCHS * SECOND_STAGE
+
+
+@pytest.mark.parametrize("leading", [0, 1])
+def test_the_leading_modality_is_not_drawn_towards_the_others(leading: int, batch_of) -> None:
+    for name in ("area_similarity", "consistency"):
+        method = build()
+        method.average.total[leading] = 0.5
+        method.average.epochs.fill_(SETTLED)
+        method(toy_of(method, batch_of), FIRST)[name].value.backward()
+        assert gradients(method, leading) == 0
+        assert gradients(method, 1 - leading) > 0
 
 
 @pytest.mark.parametrize("modalities", [2, 3])
@@ -90,7 +102,7 @@ def test_the_terms_of_the_first_stage(modalities: int, batch_of, monkeypatch) ->
     assert (terms["consistency"].n_valid, terms["area_similarity"].n_valid) == (rows, 2 * rows)
 
 
-def test_both_networks_learn_from_each_other_in_the_first_stage(batch_of) -> None:
+def test_both_networks_learn_from_each_other_while_neither_leads(batch_of) -> None:
     for name in ("area_similarity", "consistency"):
         method = build()
         toy = toy_of(method, batch_of)
@@ -107,7 +119,7 @@ def test_the_second_stage_learns_the_mean_of_noisy_passes_of_the_stronger_ones_t
     toy = toy_of(method, batch_of, unlabelled=3)
     toy["unlabelled_present"][0, 1 - stronger] = False
     toy["weak"].requires_grad_()
-    method.average.pool[stronger] = 0.5
+    method.average.total[stronger] = 0.5
     teacher, answers = method.average.teacher, []
 
     def answer(x: torch.Tensor) -> torch.Tensor:
@@ -176,7 +188,7 @@ def test_a_modality_that_all_unlabelled_patients_lack_skips_what_compares_it(mis
     for name in ("area_similarity", "consistency"):
         assert terms[name].n_valid == 0
         assert terms[name].value.item() == 0
-    method.average.pool[missing] = 0.5  # the stronger is the one they lack: there is nothing its teacher could see
+    method.average.total[missing] = 0.5  # the stronger is the one they lack: there is nothing its teacher could see
     later = method(toy, SECOND)
     assert later["relearning"].n_valid == 0
     assert later["relearning"].value.item() == 0
