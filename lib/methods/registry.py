@@ -62,7 +62,7 @@ def build_method(config: Config, channels: int, classes: int, patch: Sequence[in
             case "rcps":
                 return RCPS(network(0), *unlabelled, *contrast)
             case "best":
-                return Best(pair(), *unlabelled, config.confidence, config.teacher)
+                return Best(pair(), *unlabelled, config.confidence)
     raise AssertionError(f"Method {config.method} is in the settings and not in the registry")
 
 

@@ -179,16 +179,18 @@ FIGURES: dict[str, tuple[str, dict[str, Box], str, list[Note]]] = {
         [(3, 3.5, "from the labelled patches")],
     ),
     "best": (
-        "best: two networks learn what their averages say together, under disturbed features",
+        "best: two networks label the unlabelled patches for each other, under disturbed features",
         {
             "image": IMAGE, "strong": SWAPPED,
-            "student": ("network", 1, 0.5, "networks 1, 2;|disturbed features"),
-            "supervised": ("loss", 2, 0, "supervised"), "cross": ("loss", 2, 1, "cross"),
-            "label": LABEL, "pseudo": ("pseudo", 3, 1, "mean as|pseudo-label"),
-            "teacher": ("teacher", 4, 1, "teachers 1, 2"), "weak": ("view", 5, 1, "weak view"),
+            "encoder": ("network", 1, 0.5, "encoder 1"),
+            "disturbed": ("view", 1, 1.6, "unlabelled rows:|disturbed features"),
+            "decoder": ("network", 2, 0.5, "decoder 1"),
+            "supervised": ("loss", 3, 0, "supervised"), "cross": ("loss", 3, 1, "cross"),
+            "label": ("label", 4, 0, "label"), "pseudo": ("pseudo", 4, 1, "pseudo-label,|boxes swapped"),
+            "teacher": ("teacher", 5, 1, "network 2"), "weak": ("view", 5, 2, "weak view"),
         },
-        "image>student strong>student student>supervised student>cross label~supervised pseudo~cross teacher~pseudo "
-        "weak~teacher student^teacher",
-        [(2, 2, "after each step")],
+        "image>encoder strong>encoder encoder>decoder encoder>disturbed disturbed>decoder decoder>supervised "
+        "decoder>cross label~supervised pseudo~cross teacher~pseudo weak~teacher",
+        [(2.2, 2, BOTH_WAYS)],
     ),
 }  # fmt: skip
