@@ -26,9 +26,9 @@ from lib.errors import ConfigError, DicomServerError, NotFoundError, NotReadyErr
 from lib.selection.store import ScoreStore
 from lib.server import viewer
 from lib.server import worklist as worklist_routes
+from lib.server.background import Arrivals, Describing
 from lib.server.cases import OnDemand, image_file, labelled_cases, worklist
 from lib.server.datastore import FolderDatastore
-from lib.server.describing import Describing
 from lib.server.dicom_datastore import DicomDatastore
 from lib.server.failures import answer_in_sentences
 from lib.server.live import LiveModel
@@ -107,7 +107,10 @@ class SemisegApp(MONAILabelApp):
 
     def init_strategies(self) -> dict[str, Strategy]:
         names = sorted(STRATEGIES, key=lambda name: name != self.config.strategy)  # clients offer the first one
-        own = self.live, self.scores, self.config.modalities, self.config.lease_minutes
+        arrived = Arrivals(
+            TrainStats(self.folder).locked, lambda: self._server_mode and self.async_scoring(UNCERTAINTY)
+        )
+        own = self.live, self.scores, self.config.modalities, self.config.lease_minutes, arrived
         return {name: LookUp(name, *own) for name in names}
 
     def init_scoring_methods(self) -> dict[str, ScoringMethod]:

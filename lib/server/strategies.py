@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -22,13 +22,21 @@ class LookUp(Strategy):
 
     Args:
         minutes: for which a study stays open with the reader it was offered to.
+        arrived: called when there are studies that the live model has not tried to score, as those that came since.
     """
 
     def __init__(
-        self, name: str, live: LiveModel, scores: ScoreStore, modalities: Sequence[str] = (), minutes: float = MINUTES
+        self,
+        name: str,
+        live: LiveModel,
+        scores: ScoreStore,
+        modalities: Sequence[str] = (),
+        minutes: float = MINUTES,
+        arrived: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__(describe()[name])
         self.name, self.live, self.scores, self.minutes, self.modalities = name, live, scores, minutes, modalities
+        self.arrived = arrived
 
     def info(self) -> dict[str, Any]:
         """As ``/info/`` shows it."""
@@ -76,6 +84,8 @@ class LookUp(Strategy):
         done = [case.id for case in labelled]
         studies = [*(case.id for case in waiting), *done]
         checksum = model.checksum if model else None
+        if checksum and not self.scores.scores(checksum).places.keys() >= set(studies):
+            self.arrived()
         return offer(self.name, studies, done, self.scores, checksum, seed, client, self.minutes)
 
 

@@ -70,3 +70,22 @@ def test_what_clients_show(live: LiveModel, scores: ScoreStore) -> None:
     info = LookUp("uncertainty", live, scores).info()
     assert info["config"] == {}
     assert info["description"]
+
+
+def test_a_study_that_came_since_the_scoring_is_noticed(
+    live: LiveModel, scores: ScoreStore, datastore: FolderDatastore, publish: Callable[..., str]
+) -> None:
+    noticed: list[str] = []
+    task = LookUp("hybrid", live, scores, arrived=lambda: noticed.append("some"))
+    task({}, datastore)
+    assert noticed == [], "without a model there is nothing to score with"
+    publish()
+    model = live.loaded()
+    assert model is not None
+    for study in sorted(datastore.list_images())[:5]:
+        scores.put(study, model.checksum, 0.5, {}, 0.1)
+    task({}, datastore)
+    assert noticed == ["some"]
+    scores.put_failure("phantom_005", model.checksum, "broken", 0.1)
+    task({}, datastore)
+    assert noticed == ["some"], "what cannot be scored was tried"

@@ -1,10 +1,17 @@
-"""Before the first model: what studies look like, taken in the background, so that the first choice is no blind one."""
+"""What is found out about studies in the background, so that the choice of the next one is a look-up.
+
+Before the first model what they look like, so that the first choice is no blind one; later the scores of those that
+came since the last scoring.
+"""
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
+
+from monailabel.utils.async_tasks.utils import processes
 
 from lib.errors import SemisegError
 from lib.selection.scoring import describe_studies
@@ -12,6 +19,8 @@ from lib.selection.store import ScoreStore
 from lib.studies.cases import Case
 
 logger = logging.getLogger(__name__)
+
+PAUSE = 60.0  # seconds between two scorings of studies that arrived: some may never get a score
 
 
 class Describing:
@@ -44,3 +53,21 @@ class Describing:
             describe_studies(cases(), self.store, self.minutes, self.superfluous)
         except SemisegError as error:
             logger.warning("The studies were not described: %s", error)
+
+
+class Arrivals:
+    """Called when there are studies without a score; has them scored, but not while that is under way.
+
+    Args:
+        training: is one under way? Its model will need other scores.
+        score: starts the scoring, in a process of its own.
+    """
+
+    def __init__(self, training: Callable[[], bool], score: Callable[[], object]) -> None:
+        self.training, self.score = training, score
+        self._not_before = 0.0
+
+    def __call__(self) -> None:
+        if time.monotonic() >= self._not_before and not processes("scoring") and not self.training():
+            self._not_before = time.monotonic() + PAUSE
+            self.score()
