@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from lib.command_line.project import project_folder, published, study_bar
+from lib.command_line.simulate import run_simulate
 from lib.command_line.table import evaluation_table
 from lib.command_line.worklist import run_next, run_release, run_skip
 from lib.config import Config
@@ -130,6 +131,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {
     "restore": run_restore,
     "skip": run_skip,
     "release": run_release,
+    "simulate": run_simulate,
 }
 
 

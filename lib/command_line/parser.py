@@ -20,6 +20,7 @@ COMMON = {  # the settings that --help explains for each command
     "restore": ("model",),
     "skip": ("model",),
     "release": ("model",),
+    "simulate": ("method", "labels", "iterations", "minutes", "validation", "size", *COMPUTE),
 }
 HELP = {
     "train": "learn from labelled and unlabelled studies; publish the model if it is no worse than the live one",
@@ -30,6 +31,7 @@ HELP = {
     "restore": "make an earlier version the live model again",
     "skip": "never offer a study to a reader again",
     "release": "give back a study that is open with a reader, so that others are offered it",
+    "simulate": "play the annotator on labelled studies: which strategy needs the fewest labels",
 }
 EXAMPLES = """\
 examples:
@@ -94,13 +96,32 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument(
             "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it instead of the table"
         )
+    elif name == "simulate":
+        _add_simulation_options(command)
     elif name == "restore":
         command.add_argument("version", help="as the command versions lists it, e.g. 0003")
 
 
+def _add_simulation_options(command: argparse.ArgumentParser) -> None:
+    several = "strategies to compare, with commas (default: hybrid,random)"
+    command.add_argument("--strategy", dest="strategies", default="hybrid,random", metavar="A,B", help=several)
+    for key, default, text in (
+        ("--rounds", 5, "rounds of labelling and training"),
+        ("--per-round", 4, "labels a round"),
+        ("--seeds", 3, "seeds of each strategy"),
+        ("--judged", None, "studies to judge on"),
+    ):
+        shown = f"{text} (default: {default or 'a fifth of those with labels'})"
+        command.add_argument(key, type=_positive, default=default, metavar="N", help=shown)
+    command.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder for everything; it resumes")
+
+
 def _add_settings(command: argparse.ArgumentParser, name: str) -> None:
     group = command.add_argument_group("settings")
+    own = {"simulate": {"strategy", "seed", "model"}}.get(name, set())  # which are no setting there
     for key, field in SETTINGS.items():
+        if key in own:
+            continue
         spellings = dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}"))
         text = _explain(field) if key in COMMON[name] else argparse.SUPPRESS
         group.add_argument(*spellings, dest=key, default=argparse.SUPPRESS, metavar="VALUE", help=text)
