@@ -17,13 +17,18 @@ FINAL = DefaultLabelTag.FINAL.value
 
 
 @runtime_checkable
-class OnDemand(Protocol):
-    """A datastore whose files arrive when they are read."""
-
-    trouble: str  # why its server cannot be asked; empty if it can
+class KnowsCases(Protocol):
+    """A datastore that lists its studies as cases faster than by asking for one after the other."""
 
     def cases(self) -> list[Case]:
-        """All studies, as :func:`cases_of` gives them, without fetching any."""
+        """All studies, as :func:`cases_of` gives them without modalities."""
+
+
+@runtime_checkable
+class OnDemand(KnowsCases, Protocol):
+    """A datastore whose files arrive when they are read; listing them fetches none."""
+
+    trouble: str  # why its server cannot be asked; empty if it can
 
 
 def cases_of(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]:
@@ -32,7 +37,7 @@ def cases_of(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]
     With modalities these are patients (see :func:`lib.studies.modalities.group`): a label on one of a patient's series,
     or in the folder under his own id, which MONAI Label does not list, is the label of them all.
     """
-    if isinstance(datastore, OnDemand):
+    if isinstance(datastore, KnowsCases):
         files = datastore.cases()
     else:
         files = [case_of(datastore, study) for study in datastore.list_images()]

@@ -24,7 +24,7 @@ from monailabel.datastore.local import DataModel, LocalDatastore
 
 from lib.config import Config
 from lib.errors import NotFoundError, NotReadyError
-from lib.server.cases import labelled_cases, values
+from lib.server.cases import FINAL, case_of, labelled_cases, values
 from lib.server.checks import check_image, check_label, check_name
 from lib.studies.cases import SPELLINGS, Case
 
@@ -68,6 +68,7 @@ class FolderDatastore(LocalDatastore):
         self._threads = threading.RLock()
         self._processes = FileLock(Path(folder) / ".index.lock")
         self._refused: set[str] = set()
+        self._cases: dict[str, tuple[Any, Case]] = {}
         _set_aside_if_broken(Path(folder) / "datastore_v2.json")
         extensions = [f"*{end}" for end in SPELLINGS]
         super().__init__(folder, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
@@ -85,6 +86,17 @@ class FolderDatastore(LocalDatastore):
         known = self._datastore.label(label_id, label_tag)
         name = self._filename(label_id, known.ext) if known else ""
         return os.path.abspath(os.path.join(self._datastore.label_path(label_tag), name)) if known else ""
+
+    def cases(self) -> list[Case]:
+        """All studies, those with a final label with it; what has not changed since the last call is not made anew."""
+        with self._threads:
+            before, self._cases = self._cases, {}
+            for study, item in self._datastore.objects.items():
+                label = item.labels.get(FINAL)
+                state = (item.image.ext, label and (label.ext, label.info.get("label_info")))
+                known = before.get(study)
+                self._cases[study] = known if known and known[0] == state else (state, case_of(self, study))
+            return [case for _, case in self._cases.values()]
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Add an image, or replace one that has no label yet.

@@ -5,12 +5,11 @@ The originals start a training without looking at the request, and answer ``{}``
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header
 from monailabel.config import settings
-from monailabel.endpoints import activelearning, batch_infer
+from monailabel.endpoints import batch_infer
 from monailabel.endpoints import train as training
 from monailabel.endpoints.user.auth import RBAC, User
 from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
@@ -27,7 +26,6 @@ admin_role = Depends(RBAC(settings.MONAI_LABEL_AUTH_ROLE_ADMIN))
 
 def put_in_place(app: FastAPI, *more: APIRouter) -> None:
     """Have these routes answer instead of the originals of the same path and method: the first that fits does."""
-    logging.getLogger(activelearning.__name__).setLevel(logging.WARNING)  # below, it names patients
     originals = list(app.router.routes)
     for ours in (router, *more):
         app.include_router(ours, prefix=settings.MONAI_LABEL_API_STR)
@@ -44,11 +42,12 @@ async def next_study(
     """Without an ``id`` in the answer there is none left; ``detail`` says so. 3D Slicer then shows its own notice."""
     if asked_by_ohif(referer):
         strategy = served_app().config.strategy  # its list of strategies does nothing: it always asks for "random"
-    found = activelearning.sample(strategy, params, user.username)
+    app, request = served_app(), {**(params or {}), "strategy": strategy}
+    found = app.next_sample(request)
+    # the library would also note in the study's info who was offered it, and write the whole index for that
     if found:
-        return found
-    task, datastore = served_app().task("strategy", strategy), served_app().datastore()
-    return {"detail": task.nothing(params or {}, datastore)}
+        return found | app.datastore().get_image_info(found["id"])
+    return {"detail": app.task("strategy", strategy).nothing(request, app.datastore())}
 
 
 @router.post("/train/{model}", tags=["Train"], summary="Train from the labelled and unlabelled studies")

@@ -187,3 +187,18 @@ def test_studies_that_arrive_while_the_server_runs_are_seen(studies: Path, confi
     assert "new" in datastore.list_images()
     datastore._observer.stop()
     assert index(datastore)["new"]["image"]["ext"] == ".nii.gz"
+
+
+def test_cases_are_made_anew_only_where_something_changed(datastore: FolderDatastore, tmp_path: Path) -> None:
+    first = {case.id: case for case in datastore.cases()}
+    again = {case.id: case for case in datastore.cases()}
+    assert first.keys() == again.keys() == set(datastore.list_images())
+    assert all(again[study] is case for study, case in first.items())
+    datastore.update_label_info("phantom_000", "final", {"label_info": [{"name": "organ", "idx": 1}]})
+    datastore.remove_label("phantom_001", "final")
+    datastore.remove_image("phantom_005")
+    changed = {case.id: case for case in datastore.cases()}
+    assert changed.keys() == first.keys() - {"phantom_005"}
+    assert changed["phantom_000"].values == {1: "organ"}
+    assert changed["phantom_001"].label is None
+    assert changed["phantom_002"] is first["phantom_002"]

@@ -89,7 +89,7 @@ def test_the_next_study_or_why_there_is_none(ask: Ask, app: SemisegApp) -> None:
     found = ask("POST", "/activelearning/random", json={"client_id": "x"}).json()
     assert found["id"] in app.datastore().get_unlabeled_images()
     assert found["name"] == f"{found['id']}.nii.gz"
-    assert app.datastore().get_image_info(found["id"])["strategy"]["random"]["client_id"] == "x"
+    assert [(each.study, each.client) for each in app.scores.leases.open()] == [(found["id"], "x")]
     for study in app.datastore().get_unlabeled_images():
         app.datastore().remove_image(study)
     assert ask("POST", "/activelearning/random").json() == {"detail": "All 3 studies are labelled."}
