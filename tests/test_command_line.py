@@ -271,6 +271,15 @@ def test_nothing_labelled_is_said(studies: Path, tmp_path: Path, capsys: pytest.
         assert "label" in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.fixture
+def usual_interrupts() -> Iterator[None]:
+    """Ctrl-C as in a terminal; a shell starts what runs in its background with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("usual_interrupts")
 def test_first_interrupt_asks_to_stop_and_the_second_ends() -> None:
     with _stop_on_interrupt() as should_stop:
         assert not should_stop()
