@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import count
+from itertools import chain, count
 from typing import Any
 
 import requests
@@ -181,6 +181,8 @@ class SemisegApp(MONAILabelApp):
                 return chosen | {"path": store.get_image_uri(chosen["id"])}
             except StudyError as error:  # refused from now on, or away: the next choice is another one
                 logger.warning("Not offered. %s", error)
+                if request.get("client_id"):
+                    self.scores.leases.release(chosen["id"], str(request["client_id"]))
                 if attempt == ATTEMPTS:
                     raise
         raise AssertionError
@@ -263,7 +265,7 @@ class SemisegApp(MONAILabelApp):
 
     def _describe(self) -> None:
         """Before the first model: also the studies that arrived since the last time."""
-        self.describing.start(lambda: worklist(self.datastore(), self.config.modalities, {})[0])
+        self.describing.start(lambda: [*chain(*worklist(self.datastore(), self.config.modalities, {}))])
 
     def _start_scoring(self) -> None:
         try:

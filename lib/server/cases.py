@@ -49,11 +49,6 @@ def labelled_cases(datastore: Datastore, modalities: Sequence[str] = ()) -> list
     return [case for case in cases_of(datastore, modalities) if case.label]
 
 
-def waiting_cases(datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]) -> list[Case]:
-    """What may be labelled next: the first part of :func:`worklist`."""
-    return worklist(datastore, modalities, strength)[0]
-
-
 def worklist(
     datastore: Datastore, modalities: Sequence[str], strength: Mapping[str, float]
 ) -> tuple[list[Case], list[Case]]:

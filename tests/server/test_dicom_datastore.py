@@ -18,7 +18,7 @@ from lib.config import Config
 from lib.dicom.web import DicomWeb
 from lib.errors import DicomServerError, NotFoundError, NotReadyError, StudyError
 from lib.server.app import SemisegApp
-from lib.server.cases import cases_of, labelled_cases, waiting_cases
+from lib.server.cases import cases_of, labelled_cases, worklist
 from lib.server.dicom_datastore import DicomDatastore
 from lib.studies.labels import LabelMap, label_map, read_label
 from tests.dicom.conftest import AFFINE, SHAPE, Uploaded
@@ -169,7 +169,7 @@ def test_a_refused_series_is_told_and_not_offered(store: DicomDatastore, upload:
     assert store.list_images() == [whole.uid]
     assert "missing" in store.json()["refused"][gap.uid]
     assert store.status()["refused"] == 1
-    assert [case.id for case in waiting_cases(store, (), {})] == [whole.uid]
+    assert [case.id for case in worklist(store, (), {})[0]] == [whole.uid]
     with pytest.raises(StudyError, match=r"refused.*missing"):
         store.get_image_uri(gap.uid)
 
@@ -195,14 +195,14 @@ def test_while_the_server_is_away_labels_are_taken_and_count(
     assert "does not answer" in status["trouble"]
     (case,) = labelled_cases(store)
     assert (voxels(case.usable().label) == WANTED).all()
-    assert waiting_cases(store, (), {}) == [], "the other one is not at hand"
+    assert worklist(store, (), {})[0] == [], "the other one is not at hand"
     server.start()
     store.refresh()
     store.studies.outbox._not_before = 0.0
     assert store.status()["waiting_to_be_stored"] == 0
     assert store.status()["trouble"] == ""
     assert len(web.series(Modality="SEG").found) == 1
-    assert [case.id for case in waiting_cases(store, (), {})] == [two.uid]
+    assert [case.id for case in worklist(store, (), {})[0]] == [two.uid]
 
 
 def test_cases_fetch_their_files_when_they_are_read(store: DicomDatastore, upload: Upload, label: Label) -> None:
@@ -232,7 +232,7 @@ def test_series_of_a_study_are_one_patient(web: DicomWeb, upload: Upload, label:
     ct, mr = upload("ct", study="s"), upload("mr", study="s", series="2", modality="MR")
     (patient,) = cases_of(store, ("ct", "mr"))
     assert set(patient.modalities) == {"ct", "mr"}
-    (offered,) = waiting_cases(store, ("ct", "mr"), {"mr": 0.9})
+    (offered,) = worklist(store, ("ct", "mr"), {"mr": 0.9})[0]
     assert offered.id == mr.uid, "clients keep the id of the series"
     assert (voxels(offered.usable().image) == mr.array).all()
     label(ct, WANTED)
@@ -241,7 +241,7 @@ def test_series_of_a_study_are_one_patient(web: DicomWeb, upload: Upload, label:
     assert patient.image == patient.modalities["ct"]
     assert (voxels(patient.modalities["mr"]) == mr.array).all()
     assert (voxels(patient.label) == WANTED).all()
-    assert waiting_cases(store, ("ct", "mr"), {}) == []
+    assert worklist(store, ("ct", "mr"), {})[0] == []
 
 
 def test_pairs_and_archive_hold_the_labelled_studies(store: DicomDatastore, upload: Upload, label: Label) -> None:

@@ -15,7 +15,7 @@ from lib.inference.model_file import Model
 from lib.methods.registry import build_method
 from lib.selection.store import ScoreStore
 from lib.server import training
-from lib.server.cases import cases_of, labelled_cases, waiting_cases
+from lib.server.cases import cases_of, labelled_cases, worklist
 from lib.server.datastore import FolderDatastore
 from lib.server.live import LiveModel
 from lib.server.scoring import DiceScoring, UncertaintyScoring
@@ -70,7 +70,7 @@ def test_a_label_on_one_series_or_on_none_is_the_patients(datastore: FolderDatas
     labelled = {case.id: case for case in labelled_cases(datastore, NAMES)}
     assert set(labelled) == {"patient_000", "patient_001"}
     assert labelled["patient_001"].label == studies / "labels" / "final" / "patient_001.nii.gz"
-    assert [case.id for case in waiting_cases(datastore, NAMES, {})] == ["patient_002_ct", "patient_003_mr"]
+    assert [case.id for case in worklist(datastore, NAMES, {})[0]] == ["patient_002_ct", "patient_003_mr"]
 
 
 def test_links_to_files_of_other_names_tell_by_their_own(studies: Path, tmp_path: Path, config: Config) -> None:

@@ -11,8 +11,11 @@ import pytest
 from fastapi import FastAPI
 from monailabel.endpoints import activelearning
 
+from lib.errors import StudyError
+from lib.selection.store import FEATURES
 from lib.server import routes, worklist
 from lib.server.app import SemisegApp
+from lib.server.cases import case_of
 from lib.server.failures import answer_in_sentences
 
 UNLABELLED = {"phantom_003", "phantom_004", "phantom_005"}
@@ -92,9 +95,28 @@ def test_the_label_that_the_model_doubts_most_is_reviewed(
     assert found["pool"] == 2, "what another version said is no doubt of this one"
 
 
+def test_a_study_that_cannot_be_opened_is_not_left_open_with_the_reader(
+    ask: Ask, app: SemisegApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = app.datastore()
+    there = store.get_image_uri
+
+    def only_one(study: str) -> str:
+        if study in UNLABELLED - {"phantom_004"}:
+            raise StudyError(study, "it cannot be fetched")
+        return there(study)
+
+    monkeypatch.setattr("lib.server.datastore.FolderDatastore.cases", lambda self: cases)
+    cases = [case_of(store, study) for study in store.list_images()]
+    monkeypatch.setattr(store, "get_image_uri", only_one)
+    assert next_for(ask, "ann")["id"] == "phantom_004"
+    assert [each["study"] for each in ask("GET", "/worklist/")] == ["phantom_004"]
+
+
 def test_before_a_model_studies_are_chosen_by_look(ask: Ask, app: SemisegApp) -> None:
     app._describe()
     assert app.describing.thread
     app.describing.thread.join(60)
+    assert app.scores.missing(app.datastore().list_images(), FEATURES) == [], "labelled ones too, to be compared with"
     assert "typical of" in next_for(ask, "ann", "hybrid")["reason"]
     assert "typical of" in next_for(ask, "ben", "cold_start")["reason"]
