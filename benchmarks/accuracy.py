@@ -13,12 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -28,6 +24,7 @@ from benchmarks.accuracy_run import Job, run
 from benchmarks.accuracy_table import Table, found_results
 from benchmarks.protocols import CEILING, PROTOCOLS
 from benchmarks.sets import data_folder, load_set, write_figures
+from benchmarks.side_by_side import run_side_by_side
 from lib.config import METHODS, Config
 from lib.errors import ConfigError
 from lib.methods.requirements import MUTUAL
@@ -72,32 +69,12 @@ def jobs(args: argparse.Namespace, conf: dict[str, str]) -> list[Job]:
 
 
 def run_all(wanted: Sequence[Job], args: argparse.Namespace) -> list[str]:
-    """Each in a process of its own, with memory, threads and random states of its own; returns those that failed."""
+    """Those that are not there yet; returns those that failed."""
     missing = [job for job in wanted if not (job.folder(args.results) / "result.json").is_file()]
     print(f"{args.set}: {len(wanted) - len(missing)} of {len(wanted)} runs are there", file=sys.stderr, flush=True)
     own = ["--studies", str(data_folder(args.studies)), "--results", str(args.results), "--threads", str(args.threads)]
-    children: list[subprocess.Popen[bytes]] = []
-    failed: list[str] = []
-    ending = threading.Event()
-
-    def start(job: Job) -> None:
-        if ending.is_set():
-            return
-        child = subprocess.Popen([sys.executable, __file__, *own, "--job", json.dumps(asdict(job))])
-        children.append(child)
-        if child.wait():
-            failed.append(f"{job.title}: exit status {child.returncode}, the reason stands above")
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with ThreadPoolExecutor(args.jobs) as pool:
-        try:
-            list(pool.map(start, missing))
-        except BaseException:  # Ctrl-C, or a request to end: the runs end too, and the next time they are resumed
-            ending.set()
-            for child in children:
-                child.terminate()
-            raise
-    return failed
+    commands = {job.title: [__file__, *own, "--job", json.dumps(asdict(job))] for job in missing}
+    return run_side_by_side(commands, args.jobs)
 
 
 def report(args: argparse.Namespace) -> bool:

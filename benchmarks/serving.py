@@ -51,7 +51,7 @@ def main() -> None:
         train_briefly(studies, folder)
         figures = segmenting(studies, folder, args.requests)
         many = Path(scratch) / "many"
-        multiply(studies, many)
+        multiply(studies, many, STUDIES)
         figures |= choosing(many, folder, args.requests)
     for key, value in figures.items():
         print(f"{key:<22}{value:>10.3f}")
@@ -66,7 +66,7 @@ def write_reading_list(args: argparse.Namespace, studies: Path) -> None:
         return
     data = load_set(Path(root), "la")
     (studies / "labels" / "final").mkdir(parents=True)
-    for number, case in enumerate(data.cases[:6]):
+    for number, (case,) in enumerate(data.patients[:6]):
         (studies / case.image.name).symlink_to(case.image.resolve())
         if number < 2 and case.label:
             (studies / "labels" / "final" / case.label.name).symlink_to(case.label.resolve())
@@ -102,12 +102,12 @@ def infer(url: str, image: str) -> tuple[float, float]:
     return seconds, latencies["network"]
 
 
-def multiply(studies: Path, many: Path) -> None:
-    """One small study under 2,000 names."""
+def multiply(studies: Path, many: Path, count: int) -> None:
+    """One small study under so many names."""
     many.mkdir()
     source = sorted(studies.glob("*.nii.gz"))[0].resolve()
-    for number in range(STUDIES):
-        (many / f"study_{number:04d}.nii.gz").symlink_to(source)
+    for number in range(count):
+        (many / f"study_{number:05d}.nii.gz").hardlink_to(source)
     (many / "dataset.json").write_bytes((studies / "dataset.json").read_bytes())
 
 
@@ -118,13 +118,19 @@ def choosing(many: Path, folder: ModelFolder, count: int) -> dict[str, float]:
     for case in tqdm(find_cases(many), "score"):
         store.put(case.id, model, rng.random(), {}, 0.0)
     with server(many, folder) as (url, _):
-        times = []
-        for _ in tqdm(range(10 * count), "next"):
-            start = time.perf_counter()
-            answer = requests.post(f"{url}/activelearning/uncertainty", json={}, timeout=60)
-            times.append(1000 * (time.perf_counter() - start))
-            assert answer.json()["pool"] == STUDIES, answer.text
+        times = next_milliseconds(url, "uncertainty", 10 * count)
     return {"next_ms_p50": statistics.median(times), "next_ms_p95": statistics.quantiles(times, n=20)[-1]}
+
+
+def next_milliseconds(url: str, strategy: str, count: int) -> list[float]:
+    """How long each of so many requests for the next study took."""
+    times = []
+    for _ in tqdm(range(count), f"next, {strategy}"):
+        start = time.perf_counter()
+        answer = requests.post(f"{url}/activelearning/{strategy}", json={}, timeout=60)
+        times.append(1000 * (time.perf_counter() - start))
+        assert "pool" in answer.json(), answer.text
+    return times
 
 
 @contextmanager

@@ -220,6 +220,17 @@ def test_next_without_a_model_goes_by_look_and_ends_when_everything_is_labelled(
     assert capsys.readouterr().out == "Every study is labelled.\n"
 
 
+def test_the_outlook_asks_for_trainings_first(
+    trained: ModelFolder, phantom_studies: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["outlook", "--studies", str(phantom_studies)]
+    assert main(line) == 0
+    assert "needs 3 trainings with different numbers of labels; so far there are 0" in capsys.readouterr().out
+    assert main([*line, "--json", "--more", "4"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["more"], found["gain"]) == (4, None)
+
+
 def test_what_a_reader_skips_or_another_has_open_is_not_next(
     studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from types import FrameType
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lib.command_line.outlook import run_outlook
 from lib.command_line.project import project_folder, published, study_bar
 from lib.command_line.simulate import run_simulate
 from lib.command_line.table import evaluation_table
@@ -126,6 +127,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {
     "train": run_train,
     "infer": run_infer,
     "next": run_next,
+    "outlook": run_outlook,
     "evaluate": run_evaluate,
     "versions": run_versions,
     "restore": run_restore,

@@ -18,6 +18,7 @@ COMMON = {  # the settings that --help explains for each command
     "evaluate": ("model", "overlap", *COMPUTE),
     "versions": ("model",),
     "restore": ("model",),
+    "outlook": ("model",),
     "skip": ("model",),
     "release": ("model",),
     "simulate": ("method", "labels", "iterations", "minutes", "validation", "size", *COMPUTE),
@@ -29,6 +30,7 @@ HELP = {
     "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
     "versions": "list the published versions",
     "restore": "make an earlier version the live model again",
+    "outlook": "estimate what the next labels would bring, by the trainings so far",
     "skip": "never offer a study to a reader again",
     "release": "give back a study that is open with a reader, so that others are offered it",
     "simulate": "play the annotator on labelled studies: which strategy needs the fewest labels",
@@ -87,6 +89,9 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--count", type=_positive, default=1, metavar="N", help="how many studies (default: 1)")
         command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--reader", metavar="NAME", help="leave out what this reader skipped")
+    elif name == "outlook":
+        command.add_argument("--more", type=_positive, default=10, metavar="N", help="labels (default: 10)")
+        command.add_argument("--json", action="store_true", help="print JSON")
     elif name in ("skip", "release"):
         command.add_argument("study", help="id of the study")
         command.add_argument("--reader", required=name == "skip", metavar="NAME", help="who, as client_id in requests")

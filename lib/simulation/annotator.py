@@ -147,10 +147,15 @@ class State:
             known: dict[str, Any] = json.loads(file.read_text())
             if known["question"] != question:
                 raise ConfigError(f"{file} is of a simulation with other settings or studies; name another folder")
-            self.rounds = [Round(**each) for each in known["rounds"]]
+            self.rounds = read_rounds(file)
 
     def write(self, rounds: Sequence[Round]) -> None:
         """Keep these rounds."""
         draft = self.file.with_suffix(".draft")
         draft.write_text(json.dumps({"question": self.question, "rounds": list(map(dataclasses.asdict, rounds))}))
         draft.replace(self.file)
+
+
+def read_rounds(file: Path) -> list[Round]:
+    """The rounds in a ``rounds.json``, of whatever simulation it is."""
+    return [Round(**each) for each in json.loads(file.read_text())["rounds"]]

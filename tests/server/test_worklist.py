@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -122,3 +123,16 @@ def test_before_a_model_studies_are_chosen_by_look(ask: Ask, app: SemisegApp) ->
     assert app.scores.missing(app.datastore().list_images(), FEATURES) == [], "labelled ones too, to be compared with"
     assert "typical of" in next_for(ask, "ann", "hybrid")["reason"]
     assert "typical of" in next_for(ask, "ben", "cold_start")["reason"]
+
+
+def test_the_outlook_says_what_is_missing_and_then_what_labels_bring(ask: Ask, app: SemisegApp) -> None:
+    assert "needs 3 trainings" in ask("GET", "/worklist/outlook")["reason"]
+    for labels, dice in ((4, 0.7), (8, 0.8), (12, 0.84)):
+        run = app.folder.runs / str(labels)
+        run.mkdir(parents=True)
+        sides = {"training": ["a"] * (labels - 1), "validation": ["b"]}
+        (run / "manifest.json").write_text(json.dumps({"cases": sides, "dice": dice}))
+    found = ask("GET", "/worklist/outlook", params={"more": 4})
+    assert found["low"] < found["gain"] < found["high"]
+    assert found["reason"].startswith("4 more labels are expected to bring +0.0")
+    ask("GET", "/worklist/outlook", status=422, params={"more": 0})
