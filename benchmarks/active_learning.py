@@ -32,6 +32,7 @@ from lib.command_line import HARMLESS
 from lib.config import STRATEGIES, Config
 from lib.device import limit_threads
 from lib.errors import SemisegError
+from lib.selection.outlook import LEAST, Z, expected_gain
 from lib.simulation.annotator import Player, Round, read_rounds
 from lib.simulation.report import Curve, write_report
 
@@ -144,7 +145,27 @@ def report(folder: Path, name: str, seeds: int) -> dict[str, float]:
         print(
             f"Labels that {SEMI} with hybrid needs to reach {BASELINE} with {found[BASELINE].labels[-1]}: {needed:.1f}"
         )
+    figures |= {f"{name}/{key}": value for key, value in outlook_figures(found).items()}
     return figures
+
+
+def outlook_figures(found: Mapping[str, Curve]) -> dict[str, float]:
+    """How good the estimate of the next round's gain was, made after each round of each simulation that had enough
+    before it: its mean absolute error, that of expecting no gain, and how often the truth was in the 80 % interval."""
+    misses, gains, inside = [], [], []
+    for curve in found.values():
+        for dice in curve.dice.tolist():
+            for past in range(LEAST, len(dice)):
+                before = list(zip(curve.labels[:past], dice[:past], strict=True))
+                said, sd = expected_gain(before, curve.labels[past] - curve.labels[past - 1])
+                gain = dice[past] - dice[past - 1]
+                misses.append(abs(said - gain))
+                gains.append(abs(gain))
+                inside.append(misses[-1] <= Z * sd)
+    figures = {"outlook_error": misses, "no_gain_error": gains, "outlook_inside": inside}
+    means = {key: float(np.mean(values)) for key, values in figures.items()}
+    print("Estimates of the next round's gain: " + ", ".join(f"{key} {value:.4f}" for key, value in means.items()))
+    return means
 
 
 def labels_to_match(curve: Curve, dice: float) -> float:
