@@ -5,10 +5,10 @@ PORT ?= 8000
 PACS_PORT ?= 8042
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e lint serve pacs pacs-stop ohif clean
+.PHONY: help demo test test-e2e test-faults lint serve pacs pacs-stop ohif clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
 
 demo: .venv/installed ## Write demo studies, train, compare, serve them (SERVE=0: end before serving)
 	.venv/bin/python apps/semiseg/demo.py
@@ -19,6 +19,11 @@ test: lint ## Check style and types, run all tests that need nothing but Python
 test-e2e: .venv/installed-dev ## Run the tests with a real Orthanc and Chromium, which it installs on Debian where it may
 	tests/e2e/install.sh
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m programs $(ARGS)
+
+test-faults: .venv/installed-dev ## Kill, fuzz and load real servers and print the figures (SHORT=1: 3 minutes instead of an hour)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/faults.py --kills $(if $(SHORT),6,200) $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/fuzz.py --minutes $(if $(SHORT),0.5,10) $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python benchmarks/load.py --minutes $(if $(SHORT),0.5,10) $(ARGS)
 
 lint: .venv/installed-dev ## Check style and types only
 	.venv/bin/python -m ruff check .

@@ -55,7 +55,7 @@ class Game:
 
 
 GAMES: Mapping[str, Game] = {
-    "hippocampus": Game(44, 40, 300, {"patch": (32, 48, 32), "modality": "mr"}),
+    "hippocampus": Game(44, 40, 600, {"patch": (32, 48, 32), "modality": "mr"}),
     # at half of its resolution: six rounds of six strategies are many trainings
     "la": Game(15, 14, 400, {"spacing": (2.5, 2.5, 2.5), "patch": (40, 40, 24), "modality": "mr"}),
 }

@@ -54,7 +54,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
             16: ("supervised", "ceiling", "multiscale", "best"),
         },
         evaluation=15, development=15, iterations=3000,
-        settings={"patch": (56, 56, 40), "modality": "mr"}, counted="scans",
+        settings={"network": "residual_unet", "patch": (56, 56, 40), "modality": "mr"}, counted="scans",
     ),
     # 70 patients of `train`, then 10 of `val`: judged are the last 10 of `train` and all of `val`, with both frames
     "acdc": Protocol(

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Any, get_type_hints
 
 from lib.errors import ConfigError
+from lib.setting import check, parse, require, setting, table_of
 
 EPOCH = 50  # iterations; the clients think in epochs, the schedules in iterations
 
@@ -31,15 +29,6 @@ METHODS = (
     "supervised",
 )
 STRATEGIES = ("hybrid", "uncertainty", "diverse", "cold_start", "foreground_random", "random")
-Choices = tuple[str, ...]
-
-
-def setting(
-    default: Any, text: str, unit: str = "", choices: Choices = (), low: float = -inf, high: float = inf, form: str = ""
-) -> Any:
-    """A dataclass field with what the checks and the table need; ``form`` is a regular expression of each text."""
-    metadata = {"text": text, "unit": unit, "choices": choices, "low": low, "high": high, "form": form}
-    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -155,25 +144,48 @@ class Config:
     score_minutes: float = setting(10.0, "time after a training to score the unlabelled studies", "min", low=0)
     cache_gb: float = setting(8.0, "disk budget of the preprocessed volumes", "GB", low=0.001)
     mirror_gb: float = setting(20.0, "disk budget of the series downloaded from a DICOM server", "GB", low=0.001)
+    keep_labels: int = setting(20, "earlier labels kept of each study, for going back", low=0)
+    stop_seconds: float = setting(
+        120.0, "time in which a training that is stopped saves, validates and publishes; then it is ended", "s", low=1
+    )
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    hosts: tuple[str, ...] = setting(
+        (),
+        "names by which clients may call the server, beside localhost, the machine's own name, that of --host and addresses in numbers; *: any",
+        form=r"\*|[A-Za-z0-9._-]+",
+    )
+    users: str = setting("", "users file, which the command users makes; empty: everybody may do everything")
+    session_hours: float = setting(12.0, "time after which one has to log in again", "h", low=0.01, high=8760)
+    origins: tuple[str, ...] = setting(
+        (),
+        "pages of other servers that may use this one, as https://viewer.example.org; empty: none",
+        form=r"https?://[A-Za-z0-9._:\[\]-]+",
+    )
+    inferences: int = setting(1, "segmentations at the same time; each takes the memory of one", low=1, high=64)
+    queue: int = setting(
+        16, "segmentations that wait for their turn; beyond, clients are told to ask again later", low=0, high=10_000
+    )
+    upload_gb: float = setting(
+        2.0, "largest upload; those of local volumes together may take ten times that", "GB", low=0.001
+    )
     threads: int = setting(0, "CPU threads of the networks; 0: all", low=0)
     workers: int = setting(1, "processes that prepare patches; 0: none beside the training", low=0)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            _check(field, getattr(self, field.name))
-        _require(
+            check(field, getattr(self, field.name))
+        require(
             not (self.iterations and self.epochs),
             "iterations and epochs both give the training's length; set one of them",
         )
         for name, example in (("spacing", "1,1,1"), ("patch", "64,64,48")):
-            _require(
+            require(
                 len(getattr(self, name)) in ((0, 3) if self.dimension == "3" else (0, 2, 3)),
                 f"{name} needs three numbers, e.g. {name}={example}, in dimension 2 two or three, or none for the "
                 "choice by the studies",
             )
         named = self.label_values
-        _require(len(named) == len(set(named.values())) == len(self.labels), "labels names a class or a value twice")
+        require(len(named) == len(set(named.values())) == len(self.labels), "labels names a class or a value twice")
 
     @property
     def label_values(self) -> dict[str, int]:
@@ -193,9 +205,9 @@ class Config:
                 near = difflib.get_close_matches(key, types, n=1)
                 hint = f"did you mean '{near[0]}'?" if near else f"the keys are: {', '.join(types)}"
                 raise ConfigError(f"Setting '{key}' is unknown; {hint}")
-        given = {key: _parse(key, value, types[key]) for key, value in conf.items()}
+        given = {key: parse(key, value, types[key]) for key, value in conf.items()}
         lengths = [key for key in ("iterations", "epochs", "minutes") if given.get(key)]
-        _require(len(lengths) < 2, f"{' and '.join(lengths)} both give the training's length; set one of them")
+        require(len(lengths) < 2, f"{' and '.join(lengths)} both give the training's length; set one of them")
         return cls(**given)
 
     def replace(self, **changes: Any) -> Config:
@@ -214,80 +226,21 @@ class Config:
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """The settings of a stored model; keys of another version of semiseg are left out."""
         types = get_type_hints(cls)
-        return cls(**{key: _parse(key, value, types[key]) for key, value in values.items() if key in types})
-
-
-def _require(condition: bool, sentence: str) -> None:
-    if not condition:
-        raise ConfigError(sentence[0].upper() + sentence[1:])
-
-
-def _check(field: dataclasses.Field, value: Any) -> None:
-    meta = field.metadata
-    if meta["choices"]:
-        _require(
-            value in meta["choices"],
-            f"{field.name} '{value}' does not exist; choose one of: {', '.join(meta['choices'])}",
-        )
-    for number in value if isinstance(value, tuple) else (value,):
-        if meta["form"] and not re.fullmatch(meta["form"], number):
-            raise ConfigError(f"Setting {field.name}: '{number}' cannot be read; the table of settings shows its form")
-        if isinstance(number, (int, float)) and not isinstance(number, bool):
-            inside = meta["low"] <= number <= meta["high"]  # also refuses NaN
-            _require(inside, f"{field.name} = {number} is outside of [{meta['low']:g}, {meta['high']:g}]")
+        return cls(**{key: parse(key, value, types[key]) for key, value in values.items() if key in types})
 
 
 def _label(text: str, place: int) -> tuple[str, int]:
     name, _, value = text.partition("=")
-    _require(
+    require(
         bool(name) and (not value or value.isdigit() and 0 < int(value) < 256),
         f"label '{text}' is neither a name nor name=value with a value of 1 to 255",
     )
     return name, int(value) if value else place
 
 
-def _parse(key: str, value: Any, kind: Any) -> Any:
-    """``value`` as ``kind``; text is read as --conf gives it, anything else must already fit."""
-    try:
-        if kind is bool:
-            return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
-                str(value).strip().lower()
-            ]
-        if kind in (int, float, str):
-            if kind is int and float(value) != int(float(value)):
-                raise ValueError
-            return str(value).strip() if kind is str else kind(float(value))
-        item = kind.__args__[0]
-        if isinstance(value, str):
-            value = (
-                json.loads(value)
-                if value.strip().startswith("[")
-                else [part for part in value.split(",") if part.strip()]
-            )
-        return tuple(_parse(key, part, item) for part in value)
-    except (KeyError, ValueError, TypeError, OverflowError):
-        name = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}.get(
-            kind, "a comma-separated list"
-        )
-        raise ConfigError(f"Setting {key} = {value!r} is not {name}") from None
-
-
 def table() -> str:
     """The settings as a Markdown table."""
-    rows = ["| key | default | unit | what it does |", "|---|---|---|---|"]
-    for field in dataclasses.fields(Config):
-        default = (
-            ",".join(map(str, field.default))
-            if isinstance(field.default, tuple)
-            else str(field.default).lower()
-            if isinstance(field.default, bool)
-            else field.default
-        )
-        choices = f" ({', '.join(field.metadata['choices'])})" if field.metadata["choices"] else ""
-        rows.append(
-            f"| `{field.name}` | {f'`{default}`' if default != '' else 'empty'} | {field.metadata['unit']} | {field.metadata['text']}{choices} |"
-        )
-    return "\n".join(rows)
+    return table_of(Config)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,13 @@ def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextMan
     return torch.autocast(device.type, precision, enabled=precision != torch.float32)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device's memory, or the machine's, did not suffice; on a CPU PyTorch says so in words only."""
+    words = ("out of memory", "can't allocate memory", "not enough memory")
+    said = isinstance(error, RuntimeError) and any(text in str(error) for text in words)
+    return said or isinstance(error, (MemoryError, torch.OutOfMemoryError))
+
+
 def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
     """Channels-last on CUDA, whose tensor cores want it; on CPUs oneDNN reorders by itself and is faster left alone.
 

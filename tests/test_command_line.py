@@ -80,7 +80,8 @@ def test_train_publishes_with_the_given_settings_and_says_how_it_ended(
     assert main(["train", "--studies", str(phantom_studies), *SHORT.split(), "--seed", "5", "--iterations", "2"]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert "published as version 0002" in printed[0]
-    assert json.loads(Path(printed[1].removeprefix("Manifest: ")).read_text())["seed"] == 5
+    assert "what more labels bring needs 3 trainings" in printed[1]
+    assert json.loads(Path(printed[2].removeprefix("Manifest: ")).read_text())["seed"] == 5
 
 
 def test_versions_and_restore(trained: ModelFolder, phantom_studies: Path, capsys: pytest.CaptureFixture[str]) -> None:

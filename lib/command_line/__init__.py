@@ -1,4 +1,4 @@
-"""The command line: train, infer, next, skip, release, evaluate, versions and restore, without a server.
+"""The command line: train, infer, score, next, skip, release, evaluate, versions and restore, without a server.
 
 ``python apps/semiseg/main.py train --studies DIR``; every setting of :mod:`lib.config` is an option of every command.
 A failure is one sentence on the error output and exit status 2; so is a study that had to be left out.
@@ -27,6 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     try:
+        if options.command == "users":
+            from lib.command_line.users import run_users
+
+            return run_users(options)
         config = Config.from_conf(given_settings(options))
         from lib.command_line.commands import COMMANDS  # loads torch, for which --help need not wait
 

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,19 +16,28 @@ from types import FrameType
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from lib.access.audit import AuditLog, operator
+from lib.command_line.export import run_export
+from lib.command_line.labels import run_labels
 from lib.command_line.outlook import run_outlook
-from lib.command_line.project import project_folder, published, study_bar
+from lib.command_line.project import project_folder, published, study_bar, together
+from lib.command_line.report import run_report
+from lib.command_line.score import run_score
 from lib.command_line.simulate import run_simulate
 from lib.command_line.table import evaluation_table
+from lib.command_line.users import run_audit
 from lib.command_line.worklist import run_next, run_release, run_skip
 from lib.config import Config
 from lib.errors import ConfigError, NotFoundError, NotReadyError, StudyError
 from lib.inference.evaluation import evaluate, summary
 from lib.inference.model_file import Model
+from lib.selection.outlook import outlook
 from lib.studies.cases import TRAINING, Case, find_cases, is_picture, study_id
 from lib.studies.labels import label_map
 from lib.studies.modalities import project_cases, single_series
+from lib.training.distribution import first, summed
 from lib.training.progress import Bar
+from lib.training.rounds import learning_curve
 from lib.training.train import train
 
 LEFT_OUT = 2  # exit status where a study could not be used
@@ -38,12 +47,12 @@ def run_train(options: argparse.Namespace, config: Config) -> int:
     """Train; the first Ctrl-C ends it gracefully with what it has learnt so far."""
     folder = project_folder(options, config)
     cases = project_cases(options.studies, config.modalities)
-    first = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
+    speaks = os.environ.get("RANK", "0") == "0"  # under torchrun one process speaks for all
     with _stop_on_interrupt() as should_stop, logging_redirect_tqdm():
         labels = label_map(config, options.studies, cases)
-        result = train(cases, labels, config, folder, Bar(config.method) if first else None, should_stop)
-    if first:
-        print(f"{result.reason}.\nManifest: {result.manifest}")
+        result = train(cases, labels, config, folder, Bar(config.method) if speaks else None, should_stop)
+    if speaks:
+        print(f"{result.reason}.\n{outlook(learning_curve(folder)).reason}\nManifest: {result.manifest}")
     return 0
 
 
@@ -55,10 +64,17 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
     for case in wanted:
         if targets[case.id].resolve() in {file.resolve() for file in (case.image, case.label) if file}:
             raise ConfigError(f"--output {options.output} would replace files of the studies; name another folder")
+    with together(config) as (own, (rank, processes)):
+        failed = _infer(options, own, wanted[rank::processes], targets)
+        return LEFT_OUT if summed(failed) else 0
+
+
+def _infer(options: argparse.Namespace, config: Config, wanted: Sequence[Case], targets: Mapping[str, Path]) -> int:
+    """Segment these; how many could not be."""
     segmenter = published(options, config)
     options.output.mkdir(parents=True, exist_ok=True)
     failed = 0
-    for case in tqdm(wanted, "infer", unit="study", disable=not sys.stderr.isatty()):
+    for case in tqdm(wanted, "infer", unit="study", disable=not (sys.stderr.isatty() and first())):
         try:
             found = segmenter(case.image, uncertainty=options.uncertainty)
         except StudyError as error:
@@ -71,7 +87,7 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
             found.save(options.output / f"{case.id}_uncertainty{ending}", found.uncertainty)
         notes = f"  ({'; '.join(found.notes)})" if found.notes else ""
         tqdm.write(f"{case.id}  {targets[case.id]}  {sum(found.seconds.values()):.1f} s{notes}", file=sys.stdout)
-    return LEFT_OUT if failed else 0
+    return failed
 
 
 def run_evaluate(options: argparse.Namespace, config: Config) -> int:
@@ -119,6 +135,7 @@ def run_restore(options: argparse.Namespace, config: Config) -> int:
     """Go back to a version."""
     folder = project_folder(options, config)
     folder.restore(options.version)
+    AuditLog(folder.path).write("model restored", operator(), "command line", version=options.version)
     print(f"Version {options.version} is live in {folder.path}.")
     return 0
 
@@ -126,14 +143,19 @@ def run_restore(options: argparse.Namespace, config: Config) -> int:
 COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {
     "train": run_train,
     "infer": run_infer,
+    "score": run_score,
     "next": run_next,
     "outlook": run_outlook,
     "evaluate": run_evaluate,
     "versions": run_versions,
     "restore": run_restore,
+    "report": run_report,
+    "export": run_export,
+    "labels": run_labels,
     "skip": run_skip,
     "release": run_release,
     "simulate": run_simulate,
+    "audit": run_audit,
 }
 
 
@@ -156,7 +178,8 @@ def _ending(case: Case) -> str:
 
 @contextmanager
 def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
-    """A function that is true from the first Ctrl-C on; the second ends the program as usual."""
+    """A function that is true from the first Ctrl-C on; the second ends the program as usual. SIGTERM, which a server
+    sends where its client presses Stop, is as the first one."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -165,8 +188,9 @@ def _stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
         print("Stopping with what is learnt so far; Ctrl-C again ends at once.", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, ask)
+    before, before_end = signal.signal(signal.SIGINT, ask), signal.signal(signal.SIGTERM, ask)
     try:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGTERM, before_end)

@@ -7,6 +7,7 @@ import dataclasses
 import textwrap
 from pathlib import Path
 
+from lib.command_line.users_parser import add_users_parser
 from lib.config import Config
 
 SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
@@ -14,25 +15,35 @@ COMPUTE = ("device", "threads")
 COMMON = {  # the settings that --help explains for each command
     "train": ("method", "labels", "iterations", "epochs", "minutes", "seed", "pretrained", "size", "model", *COMPUTE),
     "infer": ("model", "overlap", *COMPUTE),
+    "score": ("score_minutes", "model", *COMPUTE),
     "next": ("strategy", "score_minutes", "seed", "model", *COMPUTE),
     "evaluate": ("model", "overlap", *COMPUTE),
     "versions": ("model",),
     "restore": ("model",),
+    "report": ("model", *COMPUTE),
+    "export": ("labels", "modalities", "model"),
+    "labels": ("keep_labels", "model"),
     "outlook": ("model",),
     "skip": ("model",),
     "release": ("model",),
+    "audit": ("model",),
     "simulate": ("method", "labels", "iterations", "minutes", "validation", "size", *COMPUTE),
 }
 HELP = {
     "train": "learn from labelled and unlabelled studies; publish the model if it is no worse than the live one",
     "infer": "segment studies with the live model",
+    "score": "look at all studies beforehand, so that the next one is named at once; torchrun shares the work",
     "next": "name the studies most worth labelling next",
     "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
     "versions": "list the published versions",
     "restore": "make an earlier version the live model again",
+    "export": "write the labelled studies as a data set for other programs",
+    "report": "write the report of a training again: settings, cases, curves, Dice of each study, pictures",
     "outlook": "estimate what the next labels would bring, by the trainings so far",
+    "labels": "list the labels that were kept of each study, and go back to one of them",
     "skip": "never offer a study to a reader again",
     "release": "give back a study that is open with a reader, so that others are offered it",
+    "audit": "print who did what on the server: labels, studies, trainings, models, logins",
     "simulate": "play the annotator on labelled studies: which strategy needs the fewest labels",
 }
 EXAMPLES = """\
@@ -61,11 +72,13 @@ def build_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        place = str if name in ("audit", "labels") else _folder  # its studies may be on a DICOM server
         command.add_argument(
-            "--studies", type=_folder, required=True, metavar="DIR", help="images; their labels are in DIR/labels/final"
+            "--studies", type=place, required=True, metavar="DIR", help="images; their labels are in DIR/labels/final"
         )
         _add_own_options(command, name)
         _add_settings(command, name)
+    add_users_parser(commands)
     return parser
 
 
@@ -97,14 +110,32 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--reader", required=name == "skip", metavar="NAME", help="who, as client_id in requests")
         if name == "skip":
             command.add_argument("--undo", action="store_true", help="offer it to this reader again")
+    elif name == "audit":
+        command.add_argument("--last", type=_positive, default=0, metavar="N", help="only the last entries")
+        command.add_argument("--json", action="store_true", help="print a line of JSON for each")
     elif name == "evaluate":
         command.add_argument(
             "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it instead of the table"
         )
+    elif name == "export":
+        _add_export_options(command)
     elif name == "simulate":
         _add_simulation_options(command)
+    elif name == "labels":
+        command.add_argument("--study", metavar="ID", help="list those of this study, with their names")
+        command.add_argument("--tag", default="final", help="of which tag (default: final)")
+        command.add_argument("--restore", metavar="NAME", help="make this final label of the study count again")
+    elif name == "report":
+        command.add_argument("--run", metavar="NAME", help="folder in runs/ of the model folder (default: the latest)")
     elif name == "restore":
         command.add_argument("version", help="as the command versions lists it, e.g. 0003")
+
+
+def _add_export_options(command: argparse.ArgumentParser) -> None:
+    what = "new folder for the labelled studies in the form of the Medical Segmentation Decathlon"
+    command.add_argument("--dataset", type=Path, metavar="DIR", help=what)
+    command.add_argument("--unlabelled", action="store_true", help="with --dataset: the other studies as test images")
+    command.add_argument("--series", metavar="NAME", help="of patients with several series: which modality")
 
 
 def _add_simulation_options(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from tqdm import tqdm
@@ -15,7 +16,10 @@ from lib.config import Config
 from lib.device import limit_threads
 from lib.errors import ConfigError, NotReadyError
 from lib.inference.segmenter import Segmenter
+from lib.training.distribution import first, own_device, process_group, processes, rank
 from lib.training.model_folder import ModelFolder
+
+PATIENCE = timedelta(days=7)  # until the last process has ended its share
 
 
 def project_folder(options: argparse.Namespace, config: Config) -> ModelFolder:
@@ -45,9 +49,20 @@ def published(options: argparse.Namespace, config: Config) -> Segmenter:
 
 
 @contextmanager
+def together(config: Config) -> Iterator[tuple[Config, tuple[int, int]]]:
+    """Under ``torchrun``: the settings with the device of this process, and its share of any list as (rank, processes).
+
+    Alone the share is all of it. Processes have to meet in :func:`lib.training.distribution.summed` at the end:
+    ``torchrun`` ends the others as soon as one fails. They exchange counts only, so gloo will do on GPUs too.
+    """
+    with process_group("cpu", PATIENCE):
+        yield config.replace(device=str(own_device(config.device))), (rank(), processes())
+
+
+@contextmanager
 def study_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a function of (done, of); silent where there is no terminal."""
-    with tqdm(desc=title, unit="study", disable=not sys.stderr.isatty()) as bar:
+    """A progress bar as a function of (done, of); silent where there is no terminal, and in all processes but one."""
+    with tqdm(desc=title, unit="study", disable=not (sys.stderr.isatty() and first())) as bar:
 
         def show(done: int, of: int) -> None:
             bar.total = of

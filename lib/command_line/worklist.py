@@ -6,32 +6,21 @@ import argparse
 import json
 from dataclasses import asdict
 
-from lib.command_line.project import project_folder, published, study_bar
+from lib.command_line.project import project_folder, published
+from lib.command_line.score import look, open_store, waiting_and_labelled
 from lib.config import Config
 from lib.errors import NotFoundError
 from lib.selection.choose import choose_batch
-from lib.selection.scoring import describe_studies, score_studies
-from lib.selection.store import ScoreStore
 from lib.studies.cases import find_cases
-from lib.studies.modalities import one_series_each, project_cases
 
 
 def run_next(options: argparse.Namespace, config: Config) -> int:
     """Name the next studies; what is not known of them yet is computed first, within ``score_minutes``."""
-    cases = project_cases(options.studies, config.modalities)
-    live = project_folder(options, config).live
-    segmenter = published(options, config) if live and cases else None
-    strength = segmenter.strength if segmenter else {}
-    waiting, labelled = (
-        one_series_each([case for case in cases if bool(case.label) is wanted], strength) for wanted in (False, True)
-    )
-    store = _store(options, config)
+    segmenter = published(options, config) if project_folder(options, config).live else None
+    waiting, labelled = waiting_and_labelled(options, config, segmenter)
+    store = open_store(options, config)
     if config.strategy != "random" and waiting:
-        with study_bar("score" if segmenter else "describe") as progress:
-            if segmenter:
-                score_studies(segmenter, [*labelled, *waiting], store, config.score_minutes, progress=progress)
-            else:
-                describe_studies([*labelled, *waiting], store, config.score_minutes, progress=progress)
+        look([*labelled, *waiting], segmenter, store, config)
     taken = store.leases.taken(options.reader)
     left = [case.id for case in waiting if case.id not in taken.leased | taken.skipped]
     model, done = segmenter.checksum if segmenter else None, [case.id for case in labelled]
@@ -50,7 +39,7 @@ def run_skip(options: argparse.Namespace, config: Config) -> int:
     """Never offer a study to a reader again, or with ``--undo`` offer it as before."""
     if options.study not in {case.id for case in find_cases(options.studies)}:
         raise NotFoundError(f"There is no study '{options.study}' in {options.studies}")
-    leases = _store(options, config).leases
+    leases = open_store(options, config).leases
     if options.undo:
         changed = leases.unskip(options.study, options.reader)
         print(f"{options.study} is offered to {options.reader} {'again' if changed else 'as before'}.")
@@ -62,12 +51,6 @@ def run_skip(options: argparse.Namespace, config: Config) -> int:
 
 def run_release(options: argparse.Namespace, config: Config) -> int:
     """Give back a study that is open with a reader, so that others are offered it."""
-    changed = _store(options, config).leases.release(options.study, options.reader)
+    changed = open_store(options, config).leases.release(options.study, options.reader)
     print(f"{options.study} is released." if changed else f"{options.study} was not open.")
     return 0
-
-
-def _store(options: argparse.Namespace, config: Config) -> ScoreStore:
-    folder = project_folder(options, config)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    return ScoreStore(folder.scores)

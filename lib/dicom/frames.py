@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from lib.dicom.bounded import frame_count
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -74,7 +76,7 @@ def frames_of(headers: Sequence[Dataset]) -> list[Frame]:
         if key[0] and key in seen:
             continue
         seen.add(key)
-        frames += [Frame(header, source, number) for number in range(int(header.get("NumberOfFrames") or 1))]
+        frames += [Frame(header, source, number) for number in range(frame_count(header))]
     return frames
 
 

@@ -13,6 +13,7 @@ from pydicom.sr.coding import Code
 
 from lib.dicom.codes import TISSUE, coded_terms
 from lib.errors import StudyError
+from lib.studies.bounds import check_size
 
 SEGMENTATION_CLASSES = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # the latter of label maps
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -152,6 +153,7 @@ class Canvas:
     """A label under the brush: what is painted later lies on top, and overlaps are counted."""
 
     def __init__(self, shape: Sequence[int]) -> None:
+        check_size("a label's own grid", shape)
         self.array = np.zeros(tuple(shape), dtype=np.uint8)
         self.overlap = 0  # voxels that two segments of different classes claim
 

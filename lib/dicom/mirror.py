@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from pydicom import dcmread
 
 from lib.dicom import volume_file
+from lib.dicom.bounded import damage_said, read_file
 from lib.dicom.label import DicomLabel, referenced_series
 from lib.dicom.listed import LabelObject, Series, made
 from lib.dicom.listing import Listing
@@ -149,7 +149,7 @@ class Mirror:
         log.info("Label of series %s: %d voxels of shape %s", series.uid, np.count_nonzero(array), shape)
 
     def _read_label(self, label: LabelObject, series: Series, image: Path, files: list[Path]) -> DicomLabel:
-        datasets = [dataset for dataset in map(dcmread, files) if referenced_series(dataset) == series.uid]
+        datasets = [dataset for dataset in map(_read, files) if referenced_series(dataset) == series.uid]
         if not datasets:
             raise StudyError(series.uid, f"its {label.modality} in the series {label.uid} refers to another series now")
         newest = max(datasets, key=made)
@@ -225,3 +225,6 @@ def _renumbered(found: DicomLabel, names: Mapping[int, str], series: str) -> NDA
             raise StudyError(series, f"its label holds the class '{name}', which its header does not name")
         table[value] = values[name]
     return table[found.array]
+
+
+_read = damage_said(read_file)

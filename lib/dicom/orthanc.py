@@ -98,8 +98,8 @@ class Orthanc:
                     file.write(chunk)
             with zipfile.ZipFile(file) as archive:
                 for name in archive.namelist():
-                    with archive.open(name) as member:
-                        yield dcmread(io.BytesIO(member.read()), stop_before_pixels=True)
+                    with archive.open(name) as member:  # a header only: what it does not reach is not unpacked
+                        yield dcmread(io.BytesIO(member.read(int(ARCHIVE))), stop_before_pixels=True)
 
     def _ask(self, path: str, post: Any = None, **params: Any) -> Any:
         """The JSON of an answer; None where there is none."""

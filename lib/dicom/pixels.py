@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_pixel_data_frame
 from pydicom.pixel_data_handlers.util import apply_modality_lut
 
+from lib.dicom.bounded import check_pixels, check_stream
 from lib.dicom.frames import Frame
 from lib.errors import StudyError
 
@@ -38,10 +39,13 @@ def stored_values(uid: str, header: Dataset) -> NDArray:
     """
     name = "unknown transfer syntax"
     try:
+        check_pixels(uid, header)
         syntax = header.file_meta.TransferSyntaxUID
         name = syntax.name
         pixels = _by_imagecodecs(header, DECODERS[syntax]) if syntax in DECODERS else _by_pydicom(header)
         return pixels.reshape(int(header.get("NumberOfFrames") or 1), header.Rows, header.Columns)
+    except StudyError:
+        raise
     except Exception as error:  # every decoder fails in its own way
         which = f"image {header.get('InstanceNumber') or header.get('SOPInstanceUID')}"
         cause = f"{which} cannot be decoded ({name}: {_first_line(error)})"
@@ -76,6 +80,7 @@ def _by_imagecodecs(header: Dataset, decoder: Callable[[bytes], NDArray]) -> NDA
     for stream in streams:
         if not stream.rstrip(b"\0").endswith(b"\xff\xd9"):  # libjpeg would fill what is missing with grey
             raise ValueError("the compressed picture has no end")
+        check_stream(stream, int(header.Rows), int(header.Columns))
     frames = np.stack([decoder(stream) for stream in streams])
     if frames.shape[1:] != (header.Rows, header.Columns):
         raise ValueError(f"the compressed picture is of {frames.shape[1:]} rows and columns")

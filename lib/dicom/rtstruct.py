@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from skimage.draw import polygon
 
+from lib.dicom.bounded import damage_said
 from lib.dicom.label import Canvas, DicomLabel, Segment, check_space, class_values, described
 from lib.dicom.stack import RAS_OF_LPS
 from lib.errors import StudyError
@@ -23,6 +24,7 @@ TILTED = 0.5  # slices; a contour that reaches further along the normal is not d
 ON_SLICE = 0.1  # slices; a contour nearer than this lies on its slice, as do all contours of one plane
 
 
+@damage_said
 def read_rtstruct(
     dataset: Dataset,
     shape: tuple[int, int, int],

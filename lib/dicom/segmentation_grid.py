@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from lib.dicom.bounded import frame_count
 from lib.dicom.frames import Frame
 from lib.dicom.label import described
 from lib.dicom.stack import RAS_OF_LPS
@@ -63,7 +64,8 @@ def frame_grid(dataset: Dataset, series: str) -> FrameGrid:
     Raises:
         StudyError: a frame has no usable plane, or they are not parallel and behind each other.
     """
-    frames = [Frame(dataset, 0, number) for number in range(int(dataset.get("NumberOfFrames") or 0))]
+    count = frame_count(dataset) if dataset.get("NumberOfFrames") else 0
+    frames = [Frame(dataset, 0, number) for number in range(count)]
     labelmap = dataset.SegmentationType == "LABELMAP"
     segments = [0 if labelmap else int(frame.get("ReferencedSegmentNumber") or 0) for frame in frames]
     positions = _numbers(dataset, series, frames, "ImagePositionPatient", 3) * np.diag(RAS_OF_LPS)[:3]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
+from lib.dicom.bounded import damage_said
 from lib.dicom.codes import BACKGROUND
 from lib.dicom.label import Canvas, DicomLabel, Segment, check_space, class_values, described
 from lib.dicom.pixels import stored_values
@@ -24,6 +25,7 @@ from lib.studies.alignment import on_grid
 TYPES = ("BINARY", "FRACTIONAL", "LABELMAP")
 
 
+@damage_said
 def read_segmentation(
     dataset: Dataset,
     shape: tuple[int, int, int],

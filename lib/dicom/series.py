@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
+from lib.dicom.bounded import damage_said, read_file
 from lib.dicom.frames import Frame
 from lib.dicom.images import NOT_IMAGES
 from lib.dicom.pixels import stays_whole, stored_values, values
@@ -41,6 +41,7 @@ class DicomSeries:
     notes: list[str]
 
 
+@damage_said
 def read_series(files: Iterable[Path | str]) -> DicomSeries:
     """Read the files of one series, in any order and any transfer syntax that pydicom and GDCM decode.
 
@@ -92,7 +93,7 @@ def _read_files(files: list[Path]) -> list[Dataset]:
     broken: list[tuple[int, str]] = []
     for number, file in enumerate(files, 1):
         try:
-            dataset = dcmread(file)
+            dataset = read_file(file)
         except FileNotFoundError:
             broken.append((number, "does not exist"))
             continue

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
+from lib.dicom.bounded import damage_said
 from lib.dicom.frames import Frame, frames_of
 from lib.dicom.images import check_common, check_kind
 from lib.errors import StudyError
@@ -60,6 +61,7 @@ def why_not(headers: Sequence[Dataset]) -> str | None:
     return None
 
 
+@damage_said
 def stack(headers: Sequence[Dataset]) -> Stack:
     """Order and place of the slices of one series.
 

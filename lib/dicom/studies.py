@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lib.config import Config
 from lib.dicom.header_check import HeaderCheck
 from lib.dicom.listed import Series
@@ -20,6 +23,7 @@ from lib.dicom.patients import modalities_of, stems
 from lib.dicom.web import DicomWeb
 from lib.errors import DicomServerError, StudyError
 from lib.studies.cases import Case
+from lib.studies.label_history import Kept
 
 
 class DicomStudies:
@@ -88,6 +92,7 @@ class DicomStudies:
         """The file of a final label, fetched if it is not at hand; None if there is none."""
         listed = self.now()
         if uid in self.outbox.waiting():
+            self.outbox.bring(uid)
             return self.mirror.label_file(uid)
         if uid not in listed.labels:
             return None
@@ -97,6 +102,23 @@ class DicomStudies:
         """Value -> class name in the file of a final label."""
         waiting, label = self.outbox.waiting().get(uid), self.known().labels.get(uid)
         return waiting["names"] if waiting else self.mirror.names(label) if label else {}
+
+    def take(
+        self, kept: Kept, array: NDArray[np.uint8], affine: NDArray, names: Mapping[int, str], **about: Any
+    ) -> None:
+        """Have a label count that the history holds already; :meth:`Outbox.send` then stores it on the server.
+
+        Args:
+            array, affine, names, about: as of :meth:`Outbox.put`.
+        """
+        self.outbox.put(kept.study, array, affine, names, stamp=kept.stamp, **about)
+        self.note(kept)
+
+    def note(self, kept: Kept) -> None:
+        """The info of a label that counts now; of a final one its DICOM object says the names of the values."""
+        hidden = ("label_info", "names") if kept.tag == "final" else ()
+        info = {key: value for key, value in kept.info.items() if key not in hidden}
+        self.listing.file.put(f"note {kept.tag}", {kept.study: info})
 
     def stem(self, uid: str) -> str:
         """Name of a series' file in the mirror, without extension."""
@@ -133,7 +155,10 @@ class DicomStudies:
 
     def _fetch(self, series: Series, stem: str, labelled: bool) -> None:
         self.mirror.image(series, stem)
-        if not labelled or series.uid in self.outbox.waiting():
+        if not labelled:
+            return
+        if series.uid in self.outbox.waiting():
+            self.outbox.bring(series.uid)
             return
         label = self.known().labels.get(series.uid)
         if label is None:

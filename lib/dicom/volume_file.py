@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from lib.files import whole_file
+
 COMMENT = 6  # code of the NIfTI header extension that holds text
 
 
 def save(file: Path, array: NDArray, affine: NDArray, **about: str) -> None:
-    """Write it, whole or not at all.
+    """Write it, whole and on the disk or not at all.
 
     Args:
         array: ``(X, Y, Z)``. affine: 4x4 from voxels to mm in RAS.
@@ -29,10 +29,8 @@ def save(file: Path, array: NDArray, affine: NDArray, **about: str) -> None:
     image.set_sform(affine, code=1)  # scanner coordinates
     image.set_qform(affine, code=1)
     image.header.extensions.append(nib.nifti1.Nifti1Extension(COMMENT, json.dumps(about).encode()))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".part-", dir=file.parent) as draft:
-        nib.save(image, f"{draft}/{file.name}")
-        os.replace(f"{draft}/{file.name}", file)
+    with whole_file(file) as draft:
+        nib.save(image, draft)
 
 
 def about(file: Path) -> dict[str, str]:

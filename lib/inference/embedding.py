@@ -32,6 +32,7 @@ class EncoderMeans:
     def __init__(self, method: Method) -> None:
         self.encoders = {id(each): each for each in map(_encoder, method.networks) if each is not None}.values()
         self._deepest: Tensor | None = None
+        self._heard: nn.Module | None = None
         self._sums: Tensor | None = None  # (2, C): over the whole, near the foreground
         self._weights: Tensor | None = None  # (2, 1)
 
@@ -44,8 +45,8 @@ class EncoderMeans:
             hook.remove()
 
     def _listen(self, encoder: nn.Module, given: Any, features: list[Tensor]) -> None:
-        if self._deepest is None:
-            self._deepest = features[-1]
+        if self._deepest is None or self._heard is encoder:  # that the pass before ended without memory
+            self._deepest, self._heard = features[-1], encoder
 
     def add(self, probabilities: Tensor) -> None:
         """Take in the windows that have just been predicted: ``(branches, B, classes, ...)``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lib.config import Config
 from lib.errors import NotFoundError, SemisegError
+from lib.files import whole_file
 from lib.methods.base import Method
 from lib.methods.registry import build_method
 from lib.studies.labels import LabelMap
@@ -113,15 +114,7 @@ class Model:
         return dataclasses.replace(self, version=version)
 
 
-def save_whole(content: dict[str, Any], path: Path) -> None:
-    """``torch.save`` beside the place, synced, then moved there: a reader finds the old file or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with draft.open("wb") as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+def save_whole(content: Mapping[str, Any], path: Path) -> None:
+    """``torch.save`` of a file that is whole and on the disk, or not there; see :func:`lib.files.whole_file`."""
+    with whole_file(path) as draft, draft.open("wb") as file:
+        torch.save(content, file)

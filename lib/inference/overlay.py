@@ -32,6 +32,7 @@ class Row:
         dice: title of the column -> Dice of the whole study, 0 to 1, written under the cell.
         uncertainty: 0 is certain; all rows share one colour scale.
         spacing: mm per voxel.
+        level: index of the axial slice to draw; None: the one that shows most of the reference.
     """
 
     title: str
@@ -41,6 +42,7 @@ class Row:
     dice: Mapping[str, float]
     uncertainty: NDArray
     spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    level: int | None = None
 
 
 def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> None:
@@ -64,7 +66,7 @@ def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> N
     cells = figure.subplots(len(rows), len(titles), squeeze=False)
     top = max(float(row.uncertainty.max()) for row in rows) or 1.0
     for row, axes in zip(rows, cells, strict=True):
-        level = best_slice(row.reference)
+        level = best_slice(row.reference) if row.level is None else row.level
         truth = _plane(row.reference, level)
         for axis in axes[:-1]:
             _show(axis, row, _grey_or_colours(row.image), level, cmap="gray", vmin=0, vmax=1)

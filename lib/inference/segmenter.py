@@ -18,7 +18,9 @@ from torch import Tensor
 from lib.config import Config
 from lib.device import autocast, pick_device, pick_precision, place, place_network
 from lib.errors import ConfigError
+from lib.inference.abandon import check_wanted
 from lib.inference.embedding import EncoderMeans
+from lib.inference.frugal import Frugal
 from lib.inference.model_file import Model
 from lib.inference.uncertainty import voxel_uncertainty
 from lib.methods.base import Method
@@ -111,7 +113,7 @@ class Segmenter:
 
     Args:
         model: what to predict with. config: the settings of this process where they differ from the stored ones
-            (device, precision, overlap). strength: modality -> Dice that the model was validated with.
+            (device, precision, overlap). strength: modality -> Dice that the model was validated with. dice: of all.
     """
 
     def __init__(
@@ -123,13 +125,15 @@ class Segmenter:
         version: str = "",
         checksum: str = "",
         strength: Mapping[str, float] | None = None,
+        dice: float | None = None,
     ) -> None:
         self.device = pick_device(config.device)
         self.precision = pick_precision(config.precision, self.device)
         self.method = place_network(method, self.device).eval()
+        self._frugal = Frugal(self.device, lambda device: place_network(method, device))
         self.preprocess, self.plan, self.labels = Preprocess(plan), plan, labels
         self.overlap, self.version, self.checksum = config.overlap, version, checksum
-        self.strength = dict(strength or {})
+        self.strength, self.dice = dict(strength or {}), dice
 
     @classmethod
     def load(cls, path: Path, device: str = "auto", overlap: float | None = None) -> Segmenter:
@@ -142,8 +146,8 @@ class Segmenter:
         config = model.config.replace(
             device=device, precision="auto", **({} if overlap is None else {"overlap": overlap})
         )
-        strength = model.metrics.get("modalities")
-        return cls(model.build(), model.plan, model.labels, config, model.version, model.checksum, strength)
+        known = model.metrics.get("modalities"), model.metrics.get("dice")
+        return cls(model.build(), model.plan, model.labels, config, model.version, model.checksum, *known)
 
     def __call__(self, image: Path, uncertainty: bool = False, modality: str | None = None) -> Segmentation:
         """Segment one study, of several modalities one of its series.
@@ -222,19 +226,23 @@ class Segmenter:
         """
 
         def predict(windows: Tensor) -> Tensor:
-            found = self.method.predict(place(windows, self.device, windows.ndim - 2), modality)
+            check_wanted()
+            return self._frugal(piece, windows).movedim(0, 1).flatten(1, 2)  # branches as channels
+
+        def piece(windows: Tensor) -> Tensor:
+            with autocast(self._frugal.device, self.precision if self._frugal.device == self.device else torch.float32):
+                found = self.method.predict(place(windows, self._frugal.device, windows.ndim - 2), modality)
             if told:
                 told(found)
-            return found.movedim(0, 1).flatten(1, 2)  # branches as channels
+            return found.to(self.device)
 
         flat = self.plan.flat_axis
         x = torch.from_numpy(np.asarray(volume, dtype=np.float32))
         batch = x[None] if flat is None else x.movedim(flat + 1, 0)  # a volume, or its slices
-        with autocast(self.device, self.precision):
-            joined = sliding_window_inference(
-                batch, self.plan.network_patch, WINDOWS[self.plan.dimension], predict, self.overlap,
-                "gaussian", padding_mode="replicate", sw_device=self.device, device=torch.device("cpu"),
-            )  # fmt: skip
+        joined = sliding_window_inference(
+            batch, self.plan.network_patch, WINDOWS[self.plan.dimension], predict, self.overlap,
+            "gaussian", padding_mode="replicate", sw_device=self.device, device=torch.device("cpu"),
+        )  # fmt: skip
         assert isinstance(joined, Tensor)
         found = joined[0] if flat is None else joined.movedim(0, flat + 1)
         return found.unflatten(0, (-1, len(self.labels.names) + 1))

@@ -28,9 +28,13 @@ class Table:
     values: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
     seen: tuple[int, int] = (0, 0)  # rows and highest number in the file
 
+    def rows(self, studies: Sequence[str]) -> np.ndarray:
+        """Where these studies are in ``values``; -1: nowhere."""
+        return np.fromiter(map(self.places.get, studies, repeat(-1)), dtype=np.intp, count=len(studies))
+
     def of(self, studies: Sequence[str]) -> np.ndarray:
         """The rows of these studies, ``(len(studies), columns)``; NaN where a study has none."""
-        places = np.fromiter(map(self.places.get, studies, repeat(-1)), dtype=np.intp, count=len(studies))
+        places = self.rows(studies)
         if not len(self.values):
             return np.full((len(places), self.values.shape[1]), np.nan, dtype=self.values.dtype)
         found = self.values[places]

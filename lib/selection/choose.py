@@ -57,26 +57,27 @@ def choose_batch(
     rng = np.random.default_rng(seed)
     ids = sorted(dict.fromkeys(candidates))
     ids = [ids[place] for place in rng.permutation(len(ids)).tolist()]
-    values, readable = _known(ids, store, model)
-    near = sorted(set(labelled))
-    pool = Pool([ids[place] for place in readable], values[readable], near, store, model)
+    values, broken = _known(ids, store, model)
+    readable = np.delete(np.arange(len(ids)), broken)
+    usable = [ids[place] for place in readable.tolist()] if broken else ids
+    pool = Pool(usable, values[readable], sorted(set(labelled)), store, model)
     picks = STRATEGIES[strategy](pool, count, rng) if pool.ids else []
     chosen = [pool.choice(place, reason) for place, reason in picks]
     taken = {place for place, _ in picks}
     rest = [place for place in range(len(pool.ids)) if place not in taken] if len(chosen) < count else []
     why = f"drawn at random from the {len(rest)} studies that the strategy {strategy} knows nothing of"
     chosen += [pool.choice(place, why) for place in rest[: count - len(chosen)]]
-    broken = np.setdiff1d(np.arange(len(ids)), readable)[: max(count - len(chosen), 0)].tolist()
     why = "it could not be read when it was scored, but no other study is left"
-    return chosen + [Choice(ids[place], None, None, len(ids), why, model) for place in broken]
+    last = broken[: max(count - len(chosen), 0)]
+    return chosen + [Choice(ids[place], None, None, len(ids), why, model) for place in last]
 
 
 def _known(ids: Sequence[str], store: ScoreStore | None, model: str | None) -> tuple[np.ndarray, list[int]]:
-    """Score and foreground of each, ``(N, 2)``, and the places of those that are not known to be unreadable: by the
-    model, or before any model when their features were taken."""
+    """Score and foreground of each, ``(N, 2)``, and the places of those that are known to be unreadable: by the model,
+    or before any model when their features were taken."""
     if store is None:
-        return np.full((len(ids), 2), np.nan), list(range(len(ids)))
+        return np.full((len(ids), 2), np.nan), []
     table = store.scores(model or FEATURES)
     values = table.of(ids)
-    unscored = np.isnan(values[:, 0]).tolist()
-    return values, [place for place, study in enumerate(ids) if not (unscored[place] and study in table.places)]
+    unscored = np.flatnonzero(np.isnan(values[:, 0])).tolist()
+    return values, [place for place in unscored if ids[place] in table.places]

@@ -12,6 +12,8 @@ import warnings
 
 import numpy as np
 from scipy.cluster.vq import kmeans2
+from scipy.linalg import eigh
+from scipy.spatial.distance import cdist
 
 warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)  # then it has no study to offer
 
@@ -32,25 +34,48 @@ def typical(points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random
     """
     together = np.concatenate([points, labelled])
     clusters = min(len(labelled) + count, CLUSTERS, len(np.unique(together, axis=0)))
-    members = kmeans2(together, clusters, iter=10, minit="++", missing="warn", rng=rng)[1]
+    start = _spread(together, clusters, rng)
+    members = kmeans2(together, start, iter=10, minit="matrix", missing="warn")[1]
     sizes = np.bincount(members, minlength=clusters)
     taken = np.bincount(members[len(points) :], minlength=clusters)
-    waiting = {cluster: _densest_first(points, members[: len(points)], cluster) for cluster in set(members.tolist())}
+    left = np.bincount(members[: len(points)], minlength=clusters)
+    waiting: dict[int, list[int]] = {}  # filled as clusters are chosen from: most never are
     picks: list[tuple[int, int]] = []
     while len(picks) < min(count, len(points)):
-        cluster = min((key for key in waiting if waiting[key]), key=lambda key: (taken[key], -sizes[key], key))
+        cluster = min(np.flatnonzero(left).tolist(), key=lambda key: (taken[key], -sizes[key], key))
+        if cluster not in waiting:
+            waiting[cluster] = _densest_first(points, members[: len(points)], cluster)
         picks.append((waiting[cluster].pop(0), int(sizes[cluster])))
         taken[cluster] += 1
+        left[cluster] -= 1
     return picks
 
 
 def principal(points: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Each column at mean 0 and sd 1, times its weight; then the first principal components, ``(n, <= 16)``."""
-    centred = points.astype(np.float64) - points.mean(0)
-    spread = centred.std(0)
-    scaled = centred / np.where(spread > 1e-9, spread, 1.0) * (1.0 if weights is None else weights)
-    left, lengths, _ = np.linalg.svd(scaled, full_matrices=False)
-    return np.asarray(left * lengths)[:, :DIRECTIONS]
+    centred = points.astype(np.float64)
+    centred -= centred.mean(0)
+    products = centred.T @ centred
+    spread = np.sqrt(np.diag(products) / max(len(points), 1))
+    scale = 1.0 / np.where(spread > 1e-9, spread, 1.0) * (1.0 if weights is None else weights)
+    first = max(0, len(scale) - DIRECTIONS)
+    # by ascending variance; an SVD of the points themselves would take ten times as long
+    _, directions = eigh(products * np.outer(scale, scale), subset_by_index=(first, len(scale) - 1))
+    return np.asarray(centred @ (directions[:, ::-1] * scale[:, None]))
+
+
+def _spread(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """The start of k-means++ (Arthur and Vassilvitskii, SODA 2007): points drawn with a chance proportional to their
+    squared distance to the nearest of those before, ``(count, length)``.
+
+    The same draws as scipy's, which measures all distances anew for each point.
+    """
+    chosen = [int(rng.integers(len(points)))]
+    nearest = np.full(len(points), np.inf)
+    while len(chosen) < count:
+        nearest = np.minimum(nearest, cdist(points[chosen[-1:]], points, "sqeuclidean")[0])
+        chosen.append(int(np.searchsorted((nearest / nearest.sum()).cumsum(), rng.uniform())))
+    return points[chosen]
 
 
 def _densest_first(points: np.ndarray, members: np.ndarray, cluster: int) -> list[int]:

@@ -11,11 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 POWERS = np.linspace(0.2, 2.0, 19)
 NOISE = 0.01  # sd of the Dice of a round at least: other seed, other validation studies
+MORE = 10  # labels, where nobody asks for another number
 LEAST = 3  # rounds with different numbers of labels
 Z = 1.28  # 80 % of a normal distribution
 WORTH = 0.005  # Dice: less is within what another seed changes
@@ -42,7 +44,10 @@ class Outlook:
 
 
 def outlook(
-    rounds: Sequence[tuple[int, float]], more: int, scores: Mapping[str, float], labelled: Collection[str]
+    rounds: Sequence[tuple[int, float]],
+    more: int = MORE,
+    scores: Mapping[str, float] = MappingProxyType({}),
+    labelled: Collection[str] = (),
 ) -> Outlook:
     """Estimate from ``(labels, Dice)`` of each round and the live model's scores of the studies.
 

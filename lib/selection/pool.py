@@ -85,6 +85,15 @@ class Pool:
         has, have = _whole(own), _whole(others)
         return places[has], own if has.all() else own[has], others[have]
 
+    def nearest(self) -> np.ndarray:
+        """Squared distance of each candidate's vector by the live model to the nearest labelled one, ``(N,)``.
+
+        NaN where the candidate has none, inf where no labelled study has one.
+        """
+        if not (self.store and self.model):
+            return np.full(len(self.ids), np.nan)
+        return self.store.nearest(self.model, self.ids, self.labelled)
+
     def choice(self, place: int, reason: str) -> Choice:
         """The candidate at this place, chosen for this reason."""
         score = float(self.scores[place])

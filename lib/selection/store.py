@@ -19,6 +19,7 @@ import numpy as np
 
 from lib.selection.arrays import EmbeddingReader, ScoreReader, Table
 from lib.selection.database import Database
+from lib.selection.diversity import Remembered
 from lib.selection.leases import Leases
 
 FEATURES = "features-1"  # takes the place of a model's checksum for what is computed without one
@@ -60,6 +61,7 @@ class ScoreStore:
         self.path, self.now = Path(path), now
         self.database = Database(path)
         self.leases = Leases(self.database, now)
+        self._distances = Remembered()
         self._scores, self._embeddings = ScoreReader(self.database), EmbeddingReader(self.database)
         self.database.run(lambda connection: None)
 
@@ -116,6 +118,16 @@ class ScoreStore:
         """One unit vector a study, likewise; under :data:`FEATURES` self-made features of any scale."""
         return self._embeddings.read(model)
 
+    def nearest(self, model: str, studies: Sequence[str], centres: Sequence[str]) -> np.ndarray:
+        """Squared distance of each study's embedding to the nearest of the centres' ones, ``(len(studies),)``.
+
+        NaN where the study has none, inf where no centre has one.
+        """
+        table = self.embeddings(model)
+        rows = table.rows(studies)
+        found = np.append(self._distances.nearest(table, centres), np.nan)  # which the place -1 stands for
+        return np.asarray(found[rows])
+
     def missing(self, images: Iterable[str], model: str, states: Mapping[str, str] | None = None) -> list[str]:
         """Those of ``images``, in their order, that this model has to look at: never tried, or changed since.
 
@@ -137,6 +149,11 @@ class ScoreStore:
         query = "SELECT model FROM scores WHERE model <> ? AND score IS NOT NULL GROUP BY model ORDER BY max(at) DESC"
         found = self._all(query, model)
         return found[0][0] if found else None
+
+    def latest(self, model: str) -> float | None:
+        """When this model scored last, in seconds since 1970; None: never."""
+        found: float | None = self._all("SELECT max(at) FROM scores WHERE model = ? AND score IS NOT NULL", model)[0][0]
+        return found
 
     def forget(self, images: Iterable[str]) -> None:
         """Drop all that is known of images that were deleted or replaced: under every model, leases and skips too."""

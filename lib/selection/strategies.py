@@ -60,26 +60,33 @@ def by_uncertainty(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
 
 def diverse(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
     """The studies least like those that are labelled, by what the live model's encoder makes of them."""
-    known, points, labelled = pool.vectors(np.arange(len(pool.ids)))
+    nearest = pool.nearest()
+    known = np.flatnonzero(~np.isnan(nearest))
     if not len(known):
         why = "the live model gave no study an embedding yet" if pool.model else pool.unscored
         return _instead(cold_start, pool, count, rng, why)
-    picks = k_centre(points, labelled, count)
+    if count == 1 and np.isfinite(nearest[known]).all():  # what a reader waits for: all distances are known
+        picks = [(int(best := nearest[known].argmax()), float(np.sqrt(max(nearest[known][best], 0.0))))]
+    else:
+        _, points, labelled = pool.vectors(known)
+        picks = k_centre(points, labelled, count)
     return [(int(known[place]), f"of {len(known)} studies {_unlike(distance)}") for place, distance in picks]
 
 
 def cold_start(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
     """Typical studies, spread over all there are, by intensity, size and shape alone: for the time before a model."""
-    known, points, labelled = pool.vectors(np.arange(len(pool.ids)), FEATURES)
+    places, most = np.arange(len(pool.ids)), max(SAMPLE, count)  # in random order already
+    known, points, labelled = pool.vectors(places[:most], FEATURES)
+    if len(known) < most:
+        known, points, labelled = pool.vectors(places, FEATURES)
     by = "look"
     scale: np.ndarray | None = weights()
     if not len(known):
-        known, points, labelled = pool.vectors(np.arange(len(pool.ids)))
+        known, points, labelled = pool.vectors(places)
         by, scale = "the model's embedding (there are no features yet)", None
     if not len(known):
         return _instead(at_random, pool, count, rng, "there are no features of them yet")
-    most = max(SAMPLE, count)
-    known, points = known[:most], points[:most]  # in random order already
+    known, points = known[:most], points[:most]
     together = principal(np.concatenate([points, labelled]), scale)
     picks = typical(together[: len(points)], together[len(points) :], count, rng)
     return [

@@ -8,10 +8,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain, count
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
-from monailabel.config import settings
 from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
@@ -19,27 +18,28 @@ from monailabel.interfaces.tasks.scoring import ScoringMethod
 from monailabel.interfaces.tasks.strategy import Strategy
 from monailabel.interfaces.tasks.train import TrainTask
 
+from lib.access.audit import AuditLog
 from lib.config import STRATEGIES, Config
 from lib.device import limit_threads, pick_device, pick_precision
-from lib.dicom.web import DicomWeb
 from lib.errors import ConfigError, DicomServerError, NotFoundError, NotReadyError, SemisegError, StudyError
 from lib.selection.store import ScoreStore
-from lib.server import viewer
-from lib.server import worklist as worklist_routes
-from lib.server.background import Arrivals, Describing
+from lib.server.background import Arrivals, Describing, forget_removed
 from lib.server.cases import OnDemand, image_file, labelled_cases, worklist
-from lib.server.datastore import FolderDatastore
-from lib.server.dicom_datastore import DicomDatastore
-from lib.server.failures import answer_in_sentences
+from lib.server.discreet import keep_patients_out_of_logs
+from lib.server.doors import ask_own_server
+from lib.server.gauges import ProjectGauges
+from lib.server.layers import surround
 from lib.server.live import LiveModel
-from lib.server.proxy import proxy_router, proxy_to
-from lib.server.routes import put_in_place
+from lib.server.metrics import Metrics
 from lib.server.scoring import DiceScoring, UncertaintyScoring
 from lib.server.segmentation import SegmentationTask
+from lib.server.signed_labels import sign_labels
+from lib.server.stopping import before_the_server_ends
+from lib.server.stores import store_of
 from lib.server.strategies import LookUp
-from lib.server.threads import Threaded
 from lib.server.train_stats import TrainStats
 from lib.server.training import TrainingTask
+from lib.studies.label_history import STAMP
 from lib.studies.labels import LabelMap, label_map
 from lib.studies.modalities import patterns
 from lib.training.model_folder import ModelFolder
@@ -70,6 +70,8 @@ class SemisegApp(MONAILabelApp):
         self.folder.path.mkdir(parents=True, exist_ok=True)
         self.live = LiveModel(self.folder.path / "live.pt", self.config, TrainStats(self.folder).locked)
         self.scores = ScoreStore(self.folder.scores)
+        self.metrics = Metrics(ProjectGauges(self))
+        self.audit = AuditLog(self.folder.path)
         self.describing = Describing(self.scores, self.config.score_minutes, lambda: self.live.exists)
         super().__init__(
             app_dir,
@@ -78,26 +80,16 @@ class SemisegApp(MONAILabelApp):
             name="semiseg",
             description="Semi-supervised segmentation: learns from labelled and unlabelled studies",
         )
+        sign_labels(self.datastore(), self.audit)
+        forget_removed(self.datastore(), self.scores)
+        keep_patients_out_of_logs()
         self._auto_update_scoring = False  # the library would score all studies anew at every start and every Next
 
     # The tasks
 
     def init_datastore(self) -> Datastore:
         """A folder of studies or a DICOMweb server; other servers are the library's affair."""
-        if "://" in self.studies:
-            address = str(self.studies).rstrip("/")
-            if settings.MONAI_LABEL_DATASTORE.lower() in ("xnat", "dsa") or "googleapis.com" in address:
-                return super().init_datastore()
-            user, password = settings.MONAI_LABEL_DICOMWEB_USERNAME, settings.MONAI_LABEL_DICOMWEB_PASSWORD
-            web = DicomWeb(address, user, password)
-            in_server = settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD
-            return DicomDatastore(web, self.config, self.folder.mirror, watch=in_server)
-        return FolderDatastore(
-            self.studies,
-            self.config,
-            auto_reload=settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
-            read_only=settings.MONAI_LABEL_DATASTORE_READ_ONLY,
-        )
+        return store_of(self.studies, self.config, self.folder) or super().init_datastore()
 
     def init_infers(self) -> dict[str, InferTask]:
         return {MODEL: SegmentationTask(self.live)}
@@ -143,9 +135,10 @@ class SemisegApp(MONAILabelApp):
         """
         store = datastore or self.datastore()
         task = self.task("model", request.get("model"))
-        image = image_file(str(request.get("image") or ""), store, self._sessions and self._sessions.store_path)
+        image = image_file(request.get("image") or "", store)
         tag = request.get("label_tag", DefaultLabelTag.ORIGINAL.value)
         file, params = task({**request, "image": image})
+        self.metrics.inferred(params["latencies"])
         label = file
         if request.get("save_label") and request["image"] in store.list_images():
             if params["content"] != "label":
@@ -217,8 +210,15 @@ class SemisegApp(MONAILabelApp):
         with self._reason_as_last_line():
             result = self.task("training", request.get("model"))(request, self.datastore())
         if result["version"]:
-            self._start_scoring()
+            self._start_scoring(here=result["status"] != "stopped")
         return result
+
+    def on_save_label(self, image_id: str, label_id: str) -> dict[str, Any]:
+        """What the answer to a submitted label says beside its id: the ``note`` where it had to be resampled."""
+        store = self.datastore()
+        infos = [store.get_label_info(label_id, tag) for tag in store.get_labels_by_image_id(image_id)]
+        latest: Mapping[str, Any] = max(infos, key=lambda info: str(info.get(STAMP, "")), default={})
+        return {"note": latest["note"]} if "note" in latest else {}
 
     def model_file(self, model: str, validate: bool = True) -> str | None:
         """File of the live model, to be downloaded.
@@ -239,9 +239,12 @@ class SemisegApp(MONAILabelApp):
         super().on_init_complete()
         from monailabel.app import app  # exists by now, and must not be imported earlier
 
-        put_in_place(app, viewer.router, worklist_routes.router, proxy_router(proxy_to(self.studies)))
-        answer_in_sentences(app)
-        app.middleware_stack = Threaded(app.build_middleware_stack())
+        try:
+            surround(app, self)
+        except ConfigError as error:
+            _refuse_to_start(error)
+        trainer = self.task("training", MODEL)
+        before_the_server_ends(trainer.stop_own, trainer.busy, self.config.stop_seconds)
         self._describe()
 
     # Details
@@ -267,20 +270,27 @@ class SemisegApp(MONAILabelApp):
         """Before the first model: also the studies that arrived since the last time."""
         self.describing.start(lambda: [*chain(*worklist(self.datastore(), self.config.modalities, {}))])
 
-    def _start_scoring(self) -> None:
+    def _start_scoring(self, here: bool = True) -> None:
         try:
             started = self.async_scoring(UNCERTAINTY)
         except requests.RequestException as error:
             logger.info("No server to score the studies in (%s)", error)
             started = None
-        if not started:
+        if not started and here:
             self.scoring({"method": UNCERTAINTY})
+
+    def _local_request(self, url: str, params: Mapping[str, Any] | None, action: str) -> Any:
+        """As the library's, for a server that asks who is there: one of its own processes is."""
+        answer = ask_own_server(self.config, self.folder.path, url, params or {})
+        if answer.status_code != 200:
+            logger.error("The server did not start what a task had asked it for (%s): %s", action, answer.text)
+        return answer.json() if answer.status_code == 200 else None
 
     def _download_dcmqi_tools(self) -> None:
         """The library would download programs from the internet here; nothing of ours needs them."""
 
 
-def _refuse_to_start(error: ConfigError) -> None:
+def _refuse_to_start(error: ConfigError) -> NoReturn:
     """End with the sentence alone: an exception would reach the reader as three pages of uvicorn and starlette."""
     print(f"\nsemiseg cannot start: {error}\n", file=sys.stderr, flush=True)
     logging.shutdown()

@@ -1,7 +1,7 @@
 """What is found out about studies in the background, so that the choice of the next one is a look-up.
 
 Before the first model what they look like, so that the first choice is no blind one; later the scores of those that
-came since the last scoring.
+came since the last scoring. What is known of a study that is deleted goes with it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
 
+from monailabel.interfaces.datastore import Datastore
 from monailabel.utils.async_tasks.utils import processes
 
 from lib.errors import SemisegError
@@ -21,6 +24,21 @@ from lib.studies.cases import Case
 logger = logging.getLogger(__name__)
 
 PAUSE = 60.0  # seconds between two scorings of studies that arrived: some may never get a score
+
+
+def forget_removed(datastore: Datastore, store: ScoreStore) -> None:
+    """Have a study that is deleted from this datastore, of whatever kind, take its scores, leases and skips along: one
+    that comes later under the same id is another one."""
+    mutable: Any = datastore
+    remove = mutable.remove_image
+
+    @wraps(remove)
+    def call(image_id: str, *more: Any) -> Any:
+        answer = remove(image_id, *more)
+        store.forget([image_id])
+        return answer
+
+    mutable.remove_image = call
 
 
 class Describing:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -76,25 +75,19 @@ def case_of(datastore: Datastore, study: str) -> Case:
     return Case(study, image, Path(datastore.get_label_uri(label, FINAL)), named)
 
 
-def image_file(image: str, datastore: Datastore, sessions: str | None) -> Path:
-    """The file of a study, or of an upload: MONAI Label passes both on as text, and would open any path.
+def image_file(image: str | Path, datastore: Datastore) -> Path:
+    """The file of a study, or of an upload.
 
     Args:
-        image: id of a study, or the file that MONAI Label stored an upload in.
-        sessions: the folder where uploads that are kept for a while lie.
+        image: id of a study as text; a path comes from this server only, never from a client.
 
     Raises:
-        NotFoundError: neither of them.
+        NotFoundError: there is none.
     """
-    known = datastore.get_image_uri(image)
-    if known:
-        return Path(known)
-    file = Path(image).resolve()
-    uploaded = file.parent == Path(tempfile.gettempdir()).resolve()
-    kept = bool(sessions) and Path(str(sessions)).resolve() in file.parents
-    if file.is_file() and (uploaded or kept):
-        return file
-    raise NotFoundError(f"There is no study '{image}' on this server")
+    known = image if isinstance(image, Path) else datastore.get_image_uri(image)
+    if not known or not Path(known).is_file():
+        raise NotFoundError(f"There is no study '{str(image)[:200]}' on this server")
+    return Path(known)
 
 
 def values(info: Mapping[str, Any]) -> dict[int, str] | None:

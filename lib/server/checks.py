@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lib.config import Config
+from lib.dicom import volume_file
 from lib.errors import NotReadyError, StudyError
-from lib.studies.cases import EXTENSIONS, SPELLINGS, Case
+from lib.studies.cases import EXTENSIONS, SPELLINGS, Case, is_picture
 from lib.studies.labels import LabelMap, label_map, read_label
 from lib.studies.reading import read_image, read_volume
+from lib.studies.regrid import onto_grid
 
 NAME = re.compile(r"[^./\\\x00-\x1f][^/\\\x00-\x1f]{0,199}")  # MONAI Label joins ids and tags to paths unchecked
 
@@ -38,31 +44,60 @@ def check_image(study: str, file: Path) -> None:
         read_image(file)
 
 
-def check_label(case: Case, config: Config, studies: Path, others: Sequence[Case]) -> None:
+def check_label(case: Case, config: Config, studies: Path, others: Sequence[Case], scratch: Path) -> tuple[Case, str]:
     """A label that is about to be submitted. An empty one is fine: reviewed, nothing there.
 
     Args:
         case: the study with the submitted file as its label and the submitter's names of its values.
         others: the other studies; they may have named classes too.
+        scratch: an empty folder, for a label that has to be resampled.
+
+    Returns:
+        The case with its label on the grid of its image: the submitted file, or one in ``scratch``, and what was done
+        to it, in words; empty if nothing was.
 
     Raises:
-        StudyError: unreadable, another shape or grid than the image, or a value that no name maps.
+        StudyError: unreadable, no label of this image, or a value that no name maps.
         NotReadyError: it holds values, and nobody has named any class yet.
     """
     assert case.label is not None
-    _check_type(case.id, case.label)
+    submitted = case.label
+    _check_type(case.id, submitted)
     with _naming(case.id, case.image):
         image, affine = read_image(case.image)
+    shape = image.shape[1:]
+    del image
+    with _naming(case.id, submitted):
+        array, own = read_volume(submitted)
+        moved = None if is_picture(case.image) else onto_grid(case.id, array, own, shape, affine)
+    if moved:
+        case = dataclasses.replace(case, label=scratch / f"{case.id}.nii.gz")
+        volume_file.save(case.label, moved[0], affine)  # type: ignore[arg-type]
     try:
         labels = label_map(config, studies, [*others, case])
     except NotReadyError:
-        with _naming(case.id, case.label):
-            values, _ = read_volume(case.label)
-        if values.any():
+        if array.any():
             raise
         labels = LabelMap({})
-    with _naming(case.id, case.label):
-        read_label(case, labels, image.shape[1:], affine)
+    with _naming(case.id, submitted):
+        read_label(case, labels, shape, affine)
+    return case, moved[1] if moved else ""
+
+
+def numbered(
+    case: Case, config: Config, studies: Path, others: Sequence[Case]
+) -> tuple[Mapping[int, str], NDArray[np.uint8], NDArray]:
+    """A checked label as DICOM numbers its segments: 1, 2, ... where the settings do not fix the values.
+
+    Returns:
+        Value -> name of all classes, the array ``(X, Y, Z)`` in these values on the image's grid, its 4x4 affine.
+    """
+    labels = label_map(config, studies, [*others, case])
+    voxels, affine = read_image(case.image)
+    array = read_label(case, labels, voxels.shape[1:], affine)
+    if not config.labels:
+        labels = LabelMap(dict(enumerate(labels.names, 1)))
+    return labels.values, labels.to_values(array), affine
 
 
 def _check_type(study: str, file: Path) -> None:

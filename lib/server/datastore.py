@@ -3,6 +3,9 @@
 The library keeps the index of a folder in memory and in ``datastore_v2.json``, and writes it in place: requests in
 parallel, a batch inference beside a submitted label, or a power cut lose entries or leave a file that no server
 starts with. Here every change is made alone, on the newest index, and replaces the file in one step.
+
+A label is in the history with its info before it takes its place, and its move there is what makes it count. So
+whatever moment the power goes, the next start finds the info that belongs to the file; see ``_agree_with_history``.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import functools
 import json
 import logging
 import os
-import shutil
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,14 +22,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-from monailabel.datastore.local import DataModel, LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 
 from lib.config import Config
 from lib.errors import NotFoundError, NotReadyError
+from lib.files import full_disk_said, remove, write_whole
 from lib.server.cases import FINAL, case_of, labelled_cases, values
 from lib.server.checks import check_image, check_label, check_name
+from lib.server.index_file import mend_index
 from lib.studies.cases import SPELLINGS, Case
+from lib.studies.label_history import STAMP, Kept, LabelHistory, index_lock, place
 
 logger = logging.getLogger(__name__)
 
@@ -60,32 +65,41 @@ class FolderDatastore(LocalDatastore):
 
     list_images, datalist, status, json = (_reader(name) for name in ("list_images", "datalist", "status", "json"))
     get_labeled_images, get_unlabeled_images = _reader("get_labeled_images"), _reader("get_unlabeled_images")
-    update_image_info, update_label_info = _writer("update_image_info"), _writer("update_label_info")
-    remove_label, _reconcile_datastore = _writer("remove_label"), _writer("_reconcile_datastore")
+    get_image_info, get_label_info = _reader("get_image_info"), _reader("get_label_info")
+    get_labels_by_image_id = _reader("get_labels_by_image_id")
+    _init_from_datastore_file = _reader("_init_from_datastore_file")  # for a moment it has no folder, or no studies
+    update_image_info = _writer("update_image_info")
+    _reconcile_datastore = _writer("_reconcile_datastore")
 
     def __init__(self, folder: str, config: Config, auto_reload: bool = False, read_only: bool = False) -> None:
         self._config = config
         self._threads = threading.RLock()
-        self._processes = FileLock(Path(folder) / ".index.lock")
+        self._processes = index_lock(Path(folder))
+        self.history = LabelHistory(Path(folder) / "labels", config.keep_labels)
         self._refused: set[str] = set()
         self._cases: dict[str, tuple[Any, Case]] = {}
-        _set_aside_if_broken(Path(folder) / "datastore_v2.json")
+        with self._processes:
+            mend_index(Path(folder) / "datastore_v2.json")
         extensions = [f"*{end}" for end in SPELLINGS]
         super().__init__(folder, extensions=extensions, auto_reload=auto_reload, read_only=read_only)
+        if not read_only:
+            self._agree_with_history()
         if auto_reload:  # files that are renamed into place, by this class and by many tools
             self._handler.on_moved = self._on_moved
 
     def get_image_uri(self, image_id: str) -> str:
         """The file under its own name, which tells the modality; the library would follow a link to another one."""
-        known = self._datastore.objects.get(image_id)
-        name = self._filename(image_id, known.image.ext) if known else ""
-        return os.path.abspath(os.path.join(self._datastore.image_path(), name)) if known else ""
+        with self._threads:
+            known = self._datastore.objects.get(image_id)
+            name = self._filename(image_id, known.image.ext) if known else ""
+            return os.path.abspath(os.path.join(self._datastore.image_path(), name)) if known else ""
 
     def get_label_uri(self, label_id: str, label_tag: str) -> str:
         """The file under its own name, as of the image."""
-        known = self._datastore.label(label_id, label_tag)
-        name = self._filename(label_id, known.ext) if known else ""
-        return os.path.abspath(os.path.join(self._datastore.label_path(label_tag), name)) if known else ""
+        with self._threads:
+            known = self._datastore.label(label_id, label_tag)
+            name = self._filename(label_id, known.ext) if known else ""
+            return os.path.abspath(os.path.join(self._datastore.label_path(label_tag), name)) if known else ""
 
     def cases(self) -> list[Case]:
         """All studies, those with a final label with it; what has not changed since the last call is not made anew."""
@@ -110,29 +124,65 @@ class FolderDatastore(LocalDatastore):
         with self._alone():
             if self.get_labels_by_image_id(image_id):
                 raise NotReadyError(f"Study '{image_id}' has labels already: delete it first, or use another id")
+            self._cut_link(image_id, self._to_id(os.path.basename(image_filename))[1])
             return super().add_image(image_id, image_filename, image_info)
 
     def remove_image(self, image_id: str) -> None:
-        """Delete a study with its labels."""
+        """Delete a study with its labels, which stay in the history."""
         self._known(image_id)
         with self._alone():
+            self._cut_link(image_id, self._datastore.objects[image_id].image.ext)
             super().remove_image(image_id)
 
+    def _cut_link(self, image_id: str, ending: str) -> None:
+        """An image that is a link to another place is replaced or deleted here, not there, where the library goes."""
+        file = Path(self._datastore.image_path()) / self._filename(image_id, ending)
+        if file.is_symlink():
+            file.unlink()
+
+    def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Delete a label, which stays in the history."""
+        with self._alone():
+            self._keep_present(label_id, label_tag)
+            super().remove_label(label_id, label_tag)
+
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
-        """Store a label after it was checked; an earlier one of the same tag is replaced in one step.
+        """Store a label after it was checked; an earlier one of the same tag is replaced in one step, and kept.
+
+        One on another grid of the same patient is resampled; ``note`` of its info says so.
 
         Raises:
             StudyError, NotReadyError: see :func:`lib.server.checks.check_label`.
             NotFoundError: no such study.
+            StorageFullError: the disk is full; the earlier label still counts.
         """
         check_name("label tag", label_tag)
         self._known(image_id)
         others = [case for case in labelled_cases(self) if case.id != image_id]
         submitted = Case(image_id, Path(self.get_image_uri(image_id)), Path(label_filename), values(label_info or {}))
-        check_label(submitted, self._config, Path(self._datastore_path), others)
-        with self._alone():
-            self._store_label(image_id, label_filename, label_tag, dict(label_info or {}))
+        with full_disk_said(f"The label of study '{image_id}' was not taken"), tempfile.TemporaryDirectory() as scratch:
+            checked, note = check_label(submitted, self._config, Path(self._datastore_path), others, Path(scratch))
+            assert checked.label is not None
+            info = dict(label_info or {}) | {"ts": int(time.time())} | ({"note": note} if note else {})
+            ending = self._to_id(checked.label.name)[1]
+            info["name"] = self._filename(image_id, ending)
+            kept = self.history.put(image_id, label_tag, checked.label, ending, info)
+            with self._alone():
+                self._store_label(kept, ending)
         return image_id
+
+    def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
+        """Change the info of a label, in the history too.
+
+        Raises:
+            NotFoundError: there is none; looked up first, since its name becomes part of a path of the history.
+        """
+        with self._alone():
+            if not self.get_label_uri(label_id, label_tag):
+                raise NotFoundError(f"Study '{label_id}' has no label with the tag '{label_tag}'")
+            old = self.get_label_info(label_id, label_tag)
+            self.history.changed(label_id, label_tag, old.get(STAMP, ""), info)
+            super().update_label_info(label_id, label_tag, info | ({STAMP: old[STAMP]} if STAMP in old else {}))
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """ZIP file of the labelled studies."""
@@ -140,19 +190,51 @@ class FolderDatastore(LocalDatastore):
             raise NotReadyError("There is no labelled study to pack yet")
         return super().get_dataset_archive(limit_cases)
 
-    def _store_label(self, image_id: str, file: str, tag: str, info: dict[str, Any]) -> None:
-        folder = Path(self._datastore.label_path(tag))
-        folder.mkdir(parents=True, exist_ok=True)
-        extension = self._to_id(os.path.basename(file))[1]
-        target = folder / self._filename(image_id, extension)
-        draft = folder / f".{target.name}.{os.getpid()}"
-        shutil.copyfile(file, draft)
-        os.replace(draft, target)
-        labels = self._datastore.objects[image_id].labels
-        if tag in labels and labels[tag].ext != extension:
-            (folder / self._filename(image_id, labels[tag].ext)).unlink(missing_ok=True)
-        labels[tag] = DataModel(info=info | {"ts": int(time.time()), "name": target.name}, ext=extension)
+    def _store_label(self, kept: Kept, ending: str) -> None:
+        """Make a kept label count. With the move of its file it does; all else follows from that."""
+        self._known(kept.study)
+        self._keep_present(kept.study, kept.tag)
+        before = self.get_label_uri(kept.study, kept.tag)
+        target = Path(self._datastore.label_path(kept.tag)) / self._filename(kept.study, ending)
+        place(kept, target)
+        if before and Path(before) != target:
+            remove(Path(before))
+        self._datastore.objects[kept.study].labels[kept.tag] = DataModel(info=kept.info, ext=ending)
         self._update_datastore_file()
+        self.history.prune(kept.study, kept.tag)
+
+    def _keep_present(self, study: str, tag: str) -> None:
+        """What another program has put in the place of a label is kept too, before it is replaced or deleted."""
+        present = self.get_label_uri(study, tag)
+        if present and os.path.isfile(present):
+            info = self.get_label_info(study, tag)
+            self.history.keep_file(study, tag, Path(present), self._to_id(os.path.basename(present))[1], info)
+
+    def _agree_with_history(self) -> None:
+        """Find the info of labels whose process was killed before it could write the index, or whose index was lost."""
+        with self._alone():
+            found = 0
+            for study, item in self._datastore.objects.items():
+                for tag in {folder.name for folder in _folders(self.history.folder)} | item.labels.keys():
+                    known = item.labels.get(tag, DataModel()).info.get(STAMP, "")
+                    if known != self.history.newest(study, tag):
+                        found += self._take_from_history(study, tag, item, known)
+            if found:
+                logger.warning("The infos of %d labels were taken from their history", found)
+                self._update_datastore_file()
+
+    def _take_from_history(self, study: str, tag: str, item: ImageLabelModel, known: str) -> bool:
+        """The info of the file that lies there; of two types, if the power went in between, the later one counts."""
+        folder = Path(self._datastore.label_path(tag))
+        files = [file for end in SPELLINGS if (file := folder / self._filename(study, end)).is_file()]
+        kept = {file: each for file in files if (each := self.history.find(study, tag, file, known))}
+        if not kept:
+            return False
+        latest = max(kept, key=lambda file: kept[file].stamp)
+        for file in kept.keys() - {latest}:
+            remove(file)
+        item.labels[tag] = DataModel(info=kept[latest].info, ext=self._to_id(latest.name)[1])
+        return kept[latest].stamp != known
 
     def _known(self, image_id: str) -> None:
         if not self.get_image_uri(image_id):
@@ -160,7 +242,7 @@ class FolderDatastore(LocalDatastore):
 
     @contextmanager
     def _alone(self, reload: bool = True) -> Iterator[None]:
-        with self._threads, self._processes:
+        with self._processes, self._threads:  # whoever waits for another process holds up no reader
             if reload:
                 self._init_from_datastore_file()
             yield
@@ -172,10 +254,9 @@ class FolderDatastore(LocalDatastore):
             self._on_any_event(event)
 
     def _update_datastore_file(self, lock: bool = True) -> None:
-        draft = f"{self._datastore_config_path}.{os.getpid()}"
         with self._alone(reload=False):
-            Path(draft).write_text(json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str))
-            os.replace(draft, self._datastore_config_path)
+            content = json.dumps(self._datastore.model_dump(exclude={"base_path"}), indent=2, default=str)
+            write_whole(Path(self._datastore_config_path), content)
             self._config_ts = os.stat(self._datastore_config_path).st_mtime
 
     def _list_files(self, path: str, patterns: Sequence[str]) -> dict[str, str]:
@@ -189,13 +270,5 @@ class FolderDatastore(LocalDatastore):
         return files
 
 
-def _set_aside_if_broken(index: Path) -> None:
-    """A truncated index would keep the server from starting; images and labels are found again without it."""
-    try:
-        json.loads(index.read_text())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        aside = index.with_name(f"{index.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        index.replace(aside)
-        logger.error("%s was damaged and is now %s: all is listed anew, infos of clients are lost", index, aside.name)
+def _folders(folder: Path) -> list[Path]:
+    return [item for item in folder.iterdir() if item.is_dir()] if folder.is_dir() else []

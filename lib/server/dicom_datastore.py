@@ -22,11 +22,13 @@ from lib.dicom.listed import Series
 from lib.dicom.studies import DicomStudies
 from lib.dicom.web import DicomWeb
 from lib.errors import NotFoundError, NotReadyError
+from lib.files import full_disk_said, remove
 from lib.server.cases import FINAL, labelled_cases, values
-from lib.server.checks import check_label, check_name
+from lib.server.checks import check_label, check_name, numbered
 from lib.studies.cases import Case, study_id
-from lib.studies.labels import LabelMap, label_map, read_label
-from lib.studies.reading import read_image, read_volume
+from lib.studies.label_history import FOLDER as HISTORY
+from lib.studies.label_history import STAMP, LabelHistory, index_lock, place
+from lib.studies.reading import read_volume
 
 NOT_OURS = "Images and final labels belong to the DICOM server: {} them there"
 
@@ -42,6 +44,8 @@ class DicomDatastore(Datastore):
     def __init__(self, web: DicomWeb, config: Config, folder: Path, watch: bool = False) -> None:
         self.config, self.folder = config, folder
         self.studies = DicomStudies(web, config, folder, watch)
+        self.history = LabelHistory(folder / "labels", config.keep_labels)
+        self._agree_with_history()
 
     @property
     def trouble(self) -> str:
@@ -178,36 +182,41 @@ class DicomDatastore(Datastore):
         return notes | where | {"label_info": [{"name": name, "idx": value} for value, name in names.items()]}
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        self._note(label_tag, label_id, info)
+        check_name("study id", label_id)
+        check_name("label tag", label_tag)
+        old = self._notes(label_tag, label_id)
+        stamp = {STAMP: old[STAMP]} if STAMP in old else {}
+        self.history.changed(label_id, label_tag, old.get(STAMP, ""), info)
+        self._note(label_tag, label_id, info | stamp)
 
     def save_label(self, image_id: str, label_filename: str, label_tag: str, label_info: dict[str, Any]) -> str:
         """Take a label: a final one for the server, as DICOM SEG, any other one into the mirror.
 
         A final label counts from now on. If the server cannot store it at this moment, it waits in the outbox.
 
+        One on another grid of the same patient is resampled; ``note`` of its info says so.
+
         Raises:
             StudyError, NotReadyError: see :func:`lib.server.checks.check_label`.
             NotFoundError: no such study.
+            StorageFullError: the disk is full; the earlier label still counts.
         """
         check_name("label tag", label_tag)
         series = self.studies.find(image_id)
         if series is None:
             raise NotFoundError(f"There is no study '{image_id}' on this server")
-        info = dict(label_info or {})
-        if label_tag == FINAL:
-            self._save_final(series, Path(label_filename), info)
-        else:
-            volume_file.save(self.studies.mirror.label_file(image_id, label_tag), *read_volume(label_filename))
-        kept = {key: value for key, value in info.items() if label_tag != FINAL or key != "label_info"}
-        self._note(label_tag, image_id, kept | {"ts": int(time.time())})
+        info = dict(label_info or {}) | {"ts": int(time.time())}
+        with full_disk_said(f"The label of study '{image_id}' was not taken"), tempfile.TemporaryDirectory() as scratch:
+            self._save(series, label_tag, Path(label_filename), info, Path(scratch))
         return image_id
 
     def remove_label(self, label_id: str, label_tag: str) -> None:
+        """Delete a label of another tag, which stays in the history."""
         if label_tag == FINAL:
             raise NotReadyError(NOT_OURS.format("delete"))
         check_name("label tag", label_tag)
         check_name("study id", label_id)
-        self.studies.mirror.label_file(label_id, label_tag).unlink(missing_ok=True)
+        remove(self.studies.mirror.label_file(label_id, label_tag))
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
         """ZIP file of the labelled studies."""
@@ -222,20 +231,39 @@ class DicomDatastore(Datastore):
 
     # Details
 
-    def _save_final(self, series: Series, file: Path, info: dict[str, Any]) -> None:
+    def _save(self, series: Series, tag: str, file: Path, info: dict[str, Any], scratch: Path) -> None:
+        """Check a label and keep it in the history; then it counts, and its info is noted."""
         image = self.studies.image(series)
-        submitted = Case(series.uid, image, file, values(info))
         others = [case for case in labelled_cases(self) if case.id != series.uid]
-        check_label(submitted, self.config, self.folder, others)
-        labels = label_map(self.config, self.folder, [*others, submitted])
-        voxels, affine = read_image(image)
-        array = read_label(submitted, labels, voxels.shape[1:], affine)
-        params = info.get("params") or {}  # of the inference, where nobody has looked at the label since
-        about = {"version": params.get("version", ""), "automatic": bool(params), "creator": info.get("client_id", "")}
-        if not self.config.labels:
-            labels = LabelMap(dict(enumerate(labels.names, 1)))  # the segments of the object will be numbered so
-        self.studies.outbox.put(series.uid, labels.to_values(array), affine, labels.values, **about)
-        self.studies.outbox.send(self.studies.known().series, at_once=True)
+        submitted = Case(series.uid, image, file, values(info))
+        checked, note = check_label(submitted, self.config, self.folder, others, scratch)
+        info |= {"note": note} if note else {}
+        draft = scratch / "here" / f"{series.uid}.nii.gz"
+        if tag == FINAL:
+            names, array, affine = numbered(checked, self.config, self.folder, others)
+            volume_file.save(draft, array, affine)
+            kept = self.history.put(series.uid, tag, draft, ".nii.gz", info | {"names": names})
+            params = info.get("params") or {}  # of the inference, where nobody has looked at the label since
+            about = {"version": params.get("version", ""), "automatic": bool(params)}
+            creator = str(info.get("client_id", ""))
+            self.studies.take(kept, array, affine, names, **about, creator=creator)
+        else:
+            volume_file.save(draft, *read_volume(checked.label or file))
+            kept = self.history.put(series.uid, tag, draft, ".nii.gz", info)
+            place(kept, self.studies.mirror.label_file(series.uid, tag))
+            self.studies.note(kept)
+        with index_lock(self.folder):
+            self.history.prune(series.uid, tag)
+        if tag == FINAL:
+            self.studies.outbox.send(self.studies.known().series, at_once=True)
+
+    def _agree_with_history(self) -> None:
+        """Note the info of labels that wait and whose process was killed before it could."""
+        for uid, about in self.studies.outbox.waiting().items():
+            if about.get(STAMP) and self._notes(FINAL, uid).get(STAMP) != about[STAMP]:
+                for kept in self.history.all(uid, FINAL):
+                    if kept.stamp == about[STAMP]:
+                        self.studies.note(kept)
 
     def _image_info(self, series: Series, notes: Mapping[str, Any]) -> dict[str, Any]:
         address = f"{self.studies.web.url}/studies/{series.study}/series/{series.uid}"
@@ -247,7 +275,7 @@ class DicomDatastore(Datastore):
     def _tags(self) -> dict[str, set[str]]:
         """Tag -> the studies that have a label of this tag."""
         known, folder = self.studies.known().series.keys(), self.folder / "labels"
-        tags = {item.name for item in folder.iterdir()} - {FINAL} if folder.is_dir() else set()
+        tags = {item.name for item in folder.iterdir()} - {FINAL, HISTORY} if folder.is_dir() else set()
         found = {tag: {study_id(file) for file in (folder / tag).glob("*.nii.gz")} for tag in sorted(tags)}
         return {tag: labelled & known for tag, labelled in found.items()} | {FINAL: self.studies.labelled()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -15,6 +15,7 @@ from monailabel.interfaces.exception import (
     MONAILabelError,
     MONAILabelException,
 )
+from starlette.types import Receive, Scope, Send
 
 from lib.errors import SemisegError
 
@@ -31,6 +32,7 @@ def answer_in_sentences(app: FastAPI) -> None:
         HTTPException: _http,
         RequestValidationError: _validation,
         json.JSONDecodeError: _json,
+        RecursionError: _recursion,
         Exception: _bug,
     }
     for kind, handler in handlers.items():
@@ -38,7 +40,12 @@ def answer_in_sentences(app: FastAPI) -> None:
 
 
 async def _semiseg(request: Request, error: SemisegError) -> JSONResponse:
-    return _answer(request, error.status, str(error))
+    answer = _answer(request, error.status, str(error))
+    if hasattr(error, "retry_after"):
+        answer.headers["Retry-After"] = str(error.retry_after)
+    if error.status == 401:
+        answer.headers["WWW-Authenticate"] = "Bearer"  # RFC 9110 11.6.1
+    return answer
 
 
 async def _monailabel(request: Request, error: MONAILabelException) -> JSONResponse:
@@ -67,10 +74,25 @@ async def _json(request: Request, error: json.JSONDecodeError) -> JSONResponse:
     return _answer(request, 400, f"A field of the request is not JSON ({error}); it begins with {error.doc[:40]!r}")
 
 
+async def _recursion(request: Request, error: RecursionError) -> JSONResponse:
+    """Deep nesting ends in Python's own limit, wherever it is walked through."""
+    return _answer(request, 400, "A field of the request is nested too deeply")
+
+
 async def _bug(request: Request, error: Exception) -> JSONResponse:
     """A fault of ours. Starlette raises the error again after this answer, so the server logs its traceback."""
     sentence = f"The server failed on this request ({type(error).__name__}: {error}); its log has the traceback"
     return _answer(request, 500, sentence)
+
+
+async def refuse(
+    scope: Scope, receive: Receive, send: Send, status: int, sentence: str, headers: Mapping[str, str] | None = None
+) -> None:
+    """Answer from an ASGI layer, where no handler of the app is asked. The connection of a slow client is closed."""
+    closing = {"Connection": "close"} if status == 408 else {}
+    answer = _answer(Request(scope), status, sentence)
+    answer.headers.update({**(headers or {}), **closing})
+    await answer(scope, receive, send)
 
 
 def _answer(request: Request, status: int, sentence: str) -> JSONResponse:

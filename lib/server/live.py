@@ -16,10 +16,12 @@ from lib.inference.segmenter import Segmenter
 
 logger = logging.getLogger(__name__)
 
+NO_MODEL = "There is no model yet: label a few studies and press Train"
+
 
 class LiveModel:
-    """What ``live.pt`` holds. Only one thread at a time predicts with it: two inferences side by side take as long as
-    one after the other, and twice the memory.
+    """What ``live.pt`` holds. As many threads at a time predict with it as the setting ``inferences`` says, by default
+    one: on a processor, two side by side take as long as one after the other, and twice the memory.
 
     Args:
         file: where trainings publish; it need not exist yet.
@@ -30,7 +32,7 @@ class LiveModel:
     def __init__(self, file: Path, config: Config, training: Callable[[], bool] = lambda: False) -> None:
         self.file, self.config, self.training = file, config, training
         self._threads = config.threads or torch.get_num_threads()
-        self._predicting, self._loading = threading.Lock(), threading.Lock()
+        self._predicting, self._loading = threading.Semaphore(config.inferences), threading.Lock()
         self._stamp: tuple[int, int] | None = None
         self._segmenter: Segmenter | None = None
 
@@ -52,6 +54,17 @@ class LiveModel:
             torch.set_num_threads(1 if self.training() else self._threads)  # of this thread, where the block runs
             yield segmenter
 
+    def apart(self) -> Segmenter:
+        """The newest published model for a task that takes long: predictions go on beside it.
+
+        Raises:
+            NotReadyError, SemisegError: see :meth:`use`.
+        """
+        if not self.exists:
+            raise NotReadyError(NO_MODEL)
+        torch.set_num_threads(1 if self.training() else self._threads)
+        return Segmenter.load(self.file, self.config.device, self.config.overlap)
+
     def loaded(self) -> Segmenter | None:
         """The newest published model for a look at its version and classes; None if there is none that can be used.
 
@@ -68,7 +81,7 @@ class LiveModel:
             try:
                 status = self.file.stat()
             except FileNotFoundError:
-                raise NotReadyError("There is no model yet: label a few studies and press Train") from None
+                raise NotReadyError(NO_MODEL) from None
             stamp = (status.st_ino, status.st_mtime_ns)  # publishing moves a new file to the place
             if self._segmenter is None or stamp != self._stamp:
                 self._segmenter = Segmenter.load(self.file, self.config.device, self.config.overlap)

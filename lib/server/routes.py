@@ -16,6 +16,8 @@ from monailabel.interfaces.tasks.batch_infer import BatchInferImageType
 from monailabel.interfaces.utils.app import app_instance
 from monailabel.utils.async_tasks.task import AsyncTask
 
+from lib.server.caller import named
+from lib.server.params import for_batch, for_training
 from lib.server.viewer import asked_by_ohif
 
 router = APIRouter()
@@ -42,7 +44,7 @@ async def next_study(
     """Without an ``id`` in the answer there is none left; ``detail`` says so. 3D Slicer then shows its own notice."""
     if asked_by_ohif(referer):
         strategy = served_app().config.strategy  # its list of strategies does nothing: it always asks for "random"
-    app, request = served_app(), {**(params or {}), "strategy": strategy}
+    app, request = served_app(), named({**(params or {}), "strategy": strategy})
     found = app.next_sample(request)
     # the library would also note in the study's info who was offered it, and write the whole index for that
     if found:
@@ -57,11 +59,12 @@ async def train(
     """``params`` are settings as ``--conf`` has them. Refused at once if they or the studies do not allow one."""
     app = served_app()
     task = app.task("training", model)
-    task.check(params or {}, app.datastore(), waiting=enqueue)
+    asked = for_training(params)
+    task.check(asked, app.datastore(), waiting=enqueue)
     idle = not task.running()
-    answer = training.run_model(model, params, run_sync, enqueue)
+    answer = training.run_model(model, asked, run_sync, enqueue)
     if idle and not run_sync:
-        task.begin(params or {})
+        task.begin(asked)
     return answer
 
 
@@ -74,21 +77,28 @@ async def train_all(params: dict[str, dict] | None = None, run_sync: bool = Fals
     return answer
 
 
+@router.get("/train/", tags=["Train"], summary="The last training, or the one that an earlier server has left behind")
+async def training_status(all: bool = False, check_if_running: bool = False, user: User = user_role) -> Any:
+    """``STOPPING`` is one that was asked to end and saves what it has."""
+    for task in served_app()._trainers.values():
+        task.tasks()
+        leftover = task.leftover()
+        if leftover:
+            return [leftover] if all else leftover
+    return training.status(all, check_if_running)
+
+
 @router.delete("/train/", tags=["Train"], summary="Stop the training")
 async def stop_training(user: User = admin_role) -> Any:
-    """Also one that an earlier server left behind."""
-    stopped = training.stop()
-    for task in [] if stopped else served_app()._trainers.values():
-        pid = task.stop_leftover()
-        stopped = {"status": "STOPPED", "details": [f"Stopped process {pid}"]} if pid else stopped
-    return stopped
+    """Also one that an earlier server left behind. Answers at once; the training saves, validates and publishes."""
+    return next((stopped for task in served_app()._trainers.values() if (stopped := task.stop())), None)
 
 
 @router.post("/scoring/{method}", tags=["Scoring"], summary="Run a scoring method")
 async def score(method: str, params: dict | None = None, run_sync: bool = False, user: User = annotator_role) -> Any:
-    """Waits its turn if another one runs."""
+    """Waits its turn if another one runs. ``params``, which clients send, say nothing here."""
     served_app().task("scoring method", method)
-    return AsyncTask.run("scoring", {"method": method}, params, force_sync=run_sync, enqueue=True)[0]
+    return AsyncTask.run("scoring", {"method": method}, {}, force_sync=run_sync, enqueue=True)[0]
 
 
 @router.post("/batch/infer/{model}", tags=["Infer"], summary="Segment many studies and keep the results as labels")
@@ -99,7 +109,7 @@ async def batch(
     """The labels are stored under the tag ``original``, if ``label_tag`` names no other."""
     with served_app().task("model", model).live.use():
         pass  # without a model: refused now, not in the process that would be started
-    return batch_infer.run(model, images, params, run_sync)
+    return batch_infer.run(model, images, for_batch(params), run_sync)
 
 
 def served_app() -> Any:

@@ -49,9 +49,9 @@ class DiceScoring(ScoringMethod):
         """
         cases = labelled_cases(datastore, self.modalities)
         labels = {case.id: study_id(case.label) for case in cases if case.label}
-        with self.live.use() as segmenter:
-            done, skipped = evaluate(segmenter, cases, segmenter.labels)
-            version = segmenter.version
+        segmenter = self.live.apart()
+        done, skipped = evaluate(segmenter, cases, segmenter.labels)
+        version = segmenter.version
         sides = self.folder.split.sides
         studies = {}
         for each in done:
@@ -83,11 +83,11 @@ class UncertaintyScoring(ScoringMethod):
         Raises:
             NotReadyError: no model was published yet.
         """
-        with self.live.use() as segmenter:
-            waiting, labelled = worklist(datastore, self.settings.modalities, segmenter.strength)
-            cases = [*labelled, *waiting]  # those that are labelled, too: others are to be unlike them
-            scored = score_studies(segmenter, cases, self.scores, self.settings.score_minutes, self.training.locked)
-            return {"version": segmenter.version, "scored": scored}
+        segmenter = self.live.apart()
+        waiting, labelled = worklist(datastore, self.settings.modalities, segmenter.strength)
+        cases = [*labelled, *waiting]  # those that are labelled, too: others are to be unlike them
+        scored = score_studies(segmenter, cases, self.scores, self.settings.score_minutes, self.training.locked)
+        return {"version": segmenter.version, "scored": scored}
 
 
 def _means(done: Sequence[Evaluation], sides: Mapping[str, str]) -> dict[str, Any]:

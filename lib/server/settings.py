@@ -10,7 +10,9 @@ from lib.errors import ConfigError
 from lib.server.segmentation import first
 
 LENGTHS = ("iterations", "epochs", "minutes")
-FIXED = ("labels", "modalities", "validation", "cache_gb")  # of the project, not of a training
+OF_THE_PROJECT = ("labels", "modalities", "validation", "cache_gb")
+OF_THE_SERVER = ("hosts", "origins", "inferences", "queue", "upload_gb", "users", "session_hours")
+FIXED = (*OF_THE_PROJECT, *OF_THE_SERVER)  # not of a training
 TRACKING = ("none", "mlflow")
 # What MONAI Label and its clients add to a request, and what its own apps call the epochs
 FOREIGN = {"model", "client_id", "name", "gpus", "multi_gpu", "local_rank", "bundle_path", "dataset", "run_id"}

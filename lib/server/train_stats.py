@@ -7,7 +7,6 @@ it, also one that could not write any more: then the server does, when the train
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -26,23 +25,16 @@ class TrainStats:
 
     def __init__(self, folder: ModelFolder) -> None:
         folder.path.mkdir(parents=True, exist_ok=True)
-        self.file, self.lock_file = folder.path / "train_stats.json", folder.path / "training.lock"
+        self.folder, self.file = folder, folder.path / "train_stats.json"
         self.written = -math.inf
 
     def locked(self) -> bool:
         """Whether a training of the project runs, in whatever process.
 
         It holds a lock of the operating system, which ends with its process, however that ends, and tells a server
-        that was started anew that the training of its predecessor still runs. Asking takes the lock for an instant.
+        that was started anew that the training of its predecessor still runs.
         """
-        try:
-            with self.lock_file.open() as file:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                return False
-        except FileNotFoundError:
-            return False
-        except BlockingIOError:
-            return True
+        return self.folder.locked("training")
 
     def read(self) -> dict[str, Any]:
         """The stats as they were written last; empty before the first training."""
@@ -55,7 +47,7 @@ class TrainStats:
         """A training was asked for. The last accuracy stays until there is a newer one."""
         best = self.read().get("best_metric", 0.0)
         now = {"epoch": 0.01, "total_epochs": 1, "best_metric": best, "start_ts": int(time.time())}
-        self._write(now | {"status": "running", "stage": "starting", "method": method, "pid": os.getpid()})
+        self._write(now | {"status": "running", "stage": "starting", "method": method})
 
     def __call__(self, progress: Progress) -> None:
         """A moment of the training, as its progress listener."""
@@ -66,6 +58,8 @@ class TrainStats:
         self._update(
             epoch=max(0.01, round(done, 2)),  # OHIF takes 0 for 1
             total_epochs=epochs,
+            step=progress.step,
+            total=progress.total,
             stage=progress.stage,
             metric=progress.metric,
             losses=progress.losses,
@@ -73,6 +67,10 @@ class TrainStats:
             current_time=str(timedelta(seconds=int(progress.seconds))),
             **({} if progress.best is None else {"best_metric": progress.best}),
         )
+
+    def stopping(self) -> None:
+        """The training was asked to end and saves what it has."""
+        self._update(status="stopping")
 
     def end(self, status: str, reason: str, **more: Any) -> dict[str, Any]:
         """The training ended: ``done``, ``failed`` or ``stopped``, and why, in words."""

@@ -93,16 +93,20 @@ def read_label(case: Case, labels: LabelMap, shape: Sequence[int], affine: np.nd
         )
     if is_picture(case.image):  # has no place in space: programs give its pixels any size, but keep their order
         own, affine = _directions(own), _directions(affine)
-    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float).T
-    if np.abs(own @ corners - affine @ corners).max() > max(
-        GRID_TOLERANCE * np.linalg.norm(affine[:3, :3], axis=0).max(), 1e-3
-    ):
+    if not same_place(own, affine, shape):
         raise StudyError(
             case.id,
             "its label lies elsewhere in space than the image (origin, spacing or orientation differ)",
             "Submit the label on the image's own grid",
         )
     return _to_classes(case, array, labels)
+
+
+def same_place(one: np.ndarray, other: np.ndarray, shape: Sequence[int]) -> bool:
+    """Whether a grid of this shape lies at the same place by both affines, to :data:`GRID_TOLERANCE`."""
+    corners = np.array([[*corner, 1] for corner in product(*((0, n - 1) for n in shape))], dtype=float).T
+    tolerance = max(GRID_TOLERANCE * voxel_spacing(other).max(), 1e-3)
+    return bool(np.abs(one @ corners - other @ corners).max() <= tolerance)
 
 
 def _directions(affine: np.ndarray) -> np.ndarray:

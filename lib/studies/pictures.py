@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from lib.errors import StudyError
+from lib.studies.bounds import check_size
 from lib.studies.cases import study_id
 
 AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])  # ITK's identity, whose world is LPS, in RAS
@@ -71,8 +72,11 @@ def to_luminance(volume: np.ndarray) -> np.ndarray:
 def _open(path: Path) -> Image.Image:
     try:
         image = Image.open(path, formats=("PNG", "JPEG"))
+        check_size(study_id(path), (*image.size, len(image.getbands())), 1)  # Pillow refuses 179 million pixels itself
         image.load()
         return image
+    except StudyError:
+        raise
     except Exception as error:  # Pillow and zlib fail on a broken file in many ways
         cause = str(error).replace(str(path), path.name) or type(error).__name__
         raise StudyError(

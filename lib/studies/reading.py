@@ -9,7 +9,9 @@ import numpy as np
 from monai.data import NibabelReader, NrrdReader
 
 from lib.errors import StudyError
+from lib.studies.bounds import check_nifti
 from lib.studies.cases import is_picture, study_id
+from lib.studies.nrrd_file import read_nrrd
 from lib.studies.pictures import read_mask, read_picture
 
 
@@ -59,11 +61,19 @@ def _file(path: Path | str) -> Path:
 
 def _read_volume(path: Path) -> tuple[np.ndarray, np.ndarray]:
     study = study_id(path)
-    # the reader is called by name: MONAI's LoadImage would try all others after it and report the last one's failure
-    reader: Any = NrrdReader() if path.suffix == ".nrrd" else NibabelReader()
+    # the reader is called by name: MONAI's LoadImage would try all others after it and report the last one's failure;
+    # nothing is mapped, since a mapped file that is cut off while it is read ends the process
+    reader: Any = NrrdReader() if path.suffix == ".nrrd" else NibabelReader(mmap=False)
     try:
-        array, meta = reader.get_data(reader.read(path))
+        if path.suffix == ".nrrd":
+            found = read_nrrd(study, path)
+        else:
+            check_nifti(study, path)
+            found = reader.read(path)
+        array, meta = reader.get_data(found)
         affine = np.asarray(meta["affine"], dtype=np.float64)
+    except StudyError as error:
+        raise StudyError(study, f"{path.name} cannot be read: {error.cause}", error.remedy) from error
     except Exception as error:  # a reader's way to fail on a broken file is its own affair
         cause = str(error.__cause__ or error).strip().splitlines()[-1:] or [type(error).__name__]
         raise StudyError(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from lib.errors import SemisegError
+from lib.files import write_whole
 from lib.studies.cases import TRAINING, UNLABELLED, VALIDATION, Case
 
 
@@ -42,10 +42,7 @@ class Split:
         return [case.on(sides[case.id] if case.label else UNLABELLED) for case in cases]
 
     def _write(self) -> None:
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(self.sides, indent=1, sort_keys=True))
-        os.replace(draft, self.file)
+        write_whole(self.file, json.dumps(self.sides, indent=1, sort_keys=True))
 
 
 def _read(file: Path) -> dict[str, str]:

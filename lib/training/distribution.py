@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 
 import ignite.distributed as idist
 import torch
@@ -15,16 +16,18 @@ from lib.device import pick_device
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[None]:
+def process_group(device: str, timeout: timedelta | None = None) -> Iterator[None]:
     """Join the group that ``torchrun`` announces in the environment; alone there is nothing to join.
 
     Args:
         device: of the settings; decides between NCCL and gloo.
+        timeout: for which one process waits for the others; None: the default of the backend, minutes.
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or idist.get_world_size() > 1:
         yield
         return
-    idist.initialize("nccl" if pick_device(device).type == "cuda" else "gloo")
+    limit = {} if timeout is None else {"timeout": timeout}
+    idist.initialize("nccl" if pick_device(device).type == "cuda" else "gloo", **limit)
     try:
         yield
     finally:
@@ -58,6 +61,11 @@ def rank() -> int:
     return idist.get_rank()
 
 
+def processes() -> int:
+    """How many there are; alone 1."""
+    return idist.get_world_size()
+
+
 def agreed(value: float) -> float:
     """The first process's value, in all of them."""
     return float(idist.broadcast(float(value), src=0)) if idist.get_world_size() > 1 else value
@@ -69,6 +77,11 @@ def averaged(values: Mapping[str, Tensor | float], device: torch.device) -> dict
     if idist.get_world_size() > 1:
         stacked = torch.as_tensor(idist.all_reduce(stacked, op="SUM")) / idist.get_world_size()
     return dict(zip(values, stacked.tolist(), strict=True))
+
+
+def summed(value: float) -> float:
+    """The sum of all processes' values, in all of them; none goes on before the last one has come here."""
+    return float(idist.all_reduce(float(value), op="SUM")) if idist.get_world_size() > 1 else value
 
 
 def any_process(condition: bool) -> bool:

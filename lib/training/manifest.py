@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import time
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from lib.config import Config
+from lib.files import write_whole
 from lib.training.prepare import Studies
+
+log = logging.getLogger(__name__)
 
 PACKAGES = ("torch", "monai", "pytorch-ignite", "numpy", "nibabel", "monailabel")
 
@@ -21,15 +25,23 @@ class Manifest:
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "manifest.json"
-        self.values: dict[str, Any] = json.loads(self.file.read_text()) if self.file.is_file() else {}
+        self.values = _read(self.file)
 
     def update(self, **values: Any) -> None:
         """Add or change entries and write the file."""
         self.values |= values
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        draft = self.file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(self.values, indent=1, default=str))
-        os.replace(draft, self.file)
+        write_whole(self.file, json.dumps(self.values, indent=1, default=str))
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """One that is damaged, by another program or a failing disk, must not keep later trainings from starting."""
+    try:
+        return dict(json.loads(file.read_text()))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError) as error:
+        log.warning("%s is damaged (%s): that training cannot be resumed", file, error)
+        return {}
 
 
 def described(studies: Studies, config: Config) -> dict[str, Any]:

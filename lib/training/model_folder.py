@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import psutil
 
 from lib.config import Config
 from lib.errors import NotFoundError, NotReadyError
+from lib.files import full_disk_said, remove_drafts, whole_file, write_whole
 from lib.inference.model_file import Model
 from lib.studies.split import Split
 
 ROOT = Path(__file__).resolve().parents[2]
+_held: set[IO[str]] = set()  # the locks of this process
+
+
+def _leave_locks() -> None:
+    """A forked helper shares its parent's locks, and would hold them on when the parent has been killed."""
+    while _held:
+        _held.pop().close()
+
+
+os.register_at_fork(after_in_child=_leave_locks)
 
 
 class ModelFolder:
@@ -81,15 +95,46 @@ class ModelFolder:
             yield
             return
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / f"{task}.lock").open("a+") as file:
+        with self._lock_file(task).open("a+") as file:
             if not _locked(file):
-                file.seek(0)
-                holder = file.read().strip()
-                raise NotReadyError(f"A {task} of this project is under way already ({holder}); stop it or wait")
+                about = self._holder(task)
+                known = f"process {about['pid']} since {about['since']}" if about else "another process"
+                raise NotReadyError(f"A {task} of this project is under way already ({known}); stop it or wait")
+            own = psutil.Process()
+            about = {"pid": own.pid, "started": own.create_time(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
             file.truncate(0)
-            file.write(f"process {os.getpid()} since {time.strftime('%Y-%m-%d %H:%M:%S')}")
+            file.write(json.dumps(about))
             file.flush()
-            yield
+            _held.add(file)
+            try:
+                yield
+            finally:
+                _held.discard(file)
+
+    def locked(self, task: str) -> bool:
+        """Whether a process holds the project for this task. Asking takes the lock for an instant."""
+        try:
+            with self._lock_file(task).open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+
+    def holder(self, task: str) -> psutil.Process | None:
+        """The process that holds the project for this task, on this machine; None if none does.
+
+        Its number alone does not tell: the system gives it to another process some time. The time of its start does.
+        """
+        about = self._holder(task)
+        if not about or not self.locked(task):
+            return None
+        try:
+            process = psutil.Process(about["pid"])
+            return process if abs(process.create_time() - about["started"]) < 1 else None
+        except psutil.NoSuchProcess:
+            return None
 
     def versions(self) -> list[str]:
         """The kept versions, oldest first."""
@@ -100,15 +145,15 @@ class ModelFolder:
 
         Readers of ``live.pt`` find the old file or the new one, whole, at every moment.
         """
-        number = self.path / "versions" / "last"
-        latest = max(
-            [int(number.read_text())] if number.is_file() else [0], [int(name) for name in self.versions()[-1:]]
-        )[0]
-        version = f"{latest + 1:04d}"
-        number.parent.mkdir(parents=True, exist_ok=True)
-        number.write_text(version)  # versions that have gone are never numbered again
-        model.renamed(version).save(self._version(version))
-        self._go_live(version)
+        with full_disk_said("The model was not published and the live one stays as it was"):
+            number = self.path / "versions" / "last"
+            number.parent.mkdir(parents=True, exist_ok=True)
+            remove_drafts(number.parent)
+            latest = max([0, *(int(text) for text in [_text(number), *self.versions()] if text.isdigit())])
+            version = f"{latest + 1:04d}"
+            write_whole(number, version)  # versions that have gone are never numbered again
+            model.renamed(version).save(self._version(version))
+            self._go_live(version)
         for old in self.versions()[:-keep]:
             self._version(old).unlink(missing_ok=True)
         return version
@@ -129,11 +174,26 @@ class ModelFolder:
         return self.path / "versions" / f"{version}.pt"
 
     def _go_live(self, version: str) -> None:
-        draft = self.path / f".live.{os.getpid()}"
-        shutil.copyfile(self._version(version), draft)
-        with draft.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(draft, self.path / "live.pt")
+        with whole_file(self.path / "live.pt") as draft:
+            shutil.copyfile(self._version(version), draft)
+
+    def _lock_file(self, task: str) -> Path:
+        return self.path / f"{task}.lock"
+
+    def _holder(self, task: str) -> dict[str, Any]:
+        try:
+            about = json.loads(_text(self._lock_file(task)))
+            return about if {"pid", "started", "since"} <= about.keys() else {}
+        except (ValueError, AttributeError):
+            return {}
+
+
+def _text(file: Path) -> str:
+    """Empty if there is no such file."""
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _locked(file: IO[str]) -> bool:

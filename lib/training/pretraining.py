@@ -33,7 +33,7 @@ from lib.training.length import pretraining_length
 from lib.training.loop import Loop
 from lib.training.prepare import Studies
 from lib.training.progress import Listener
-from lib.training.run import PRETRAINING, Run, latest_checkpoint
+from lib.training.run import PRETRAINING, Run, checkpoints, latest_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -140,9 +140,8 @@ class Pretraining:
             The averaged weights of the encoder, None if it was stopped, and :meth:`record`.
         """
         run = Run(self.loop(steps), self.config, self.folder, None, listener, should_stop, stage="pre-training")
-        checkpoint = latest_checkpoint(self.folder)
-        if checkpoint:
-            run.resume(checkpoint)
+        if latest_checkpoint(self.folder):
+            run.resume(checkpoints(self.folder))
             log.info("Resumed the pre-training at iteration %d of %d", run.engine.state.iteration, steps)
         run()
         if run.ended == "stopped":

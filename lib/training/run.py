@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lib.config import Config
 from lib.errors import SemisegError
+from lib.inference.model_file import save_whole
 from lib.methods.base import Method
 from lib.training.distribution import any_process, first
 from lib.training.loop import Loop
@@ -96,21 +97,26 @@ class Run:
         self.objects = {**loop.state(), "history": self.history, "watch": self.watch, "engine": self.engine}
         self.start = time.monotonic()
 
-    def resume(self, checkpoint: Path) -> None:
-        """Go on from this checkpoint, as if nothing had happened.
+    def resume(self, found: Sequence[Path]) -> None:
+        """Go on from the last of these checkpoints as if nothing had happened, from the one before if it is damaged.
 
         Raises:
-            SemisegError: it is damaged, or of another version of semiseg, whose methods have other parts.
+            SemisegError: all are damaged, or of another version of semiseg, whose methods have other parts.
         """
-        try:
-            Checkpoint.load_objects(self.objects, torch.load(checkpoint, map_location="cpu", weights_only=True))
-        except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
-            log.exception("%s cannot be read", checkpoint)
-            raise SemisegError(
-                f"The interrupted training in {checkpoint.parent.name} cannot go on: {checkpoint.name} is damaged or "
-                "of another version of semiseg. Train again: that begins anew"
-            ) from error
-        self.start -= self.history.seconds
+        failure: Exception | None = None
+        for checkpoint in reversed(found):
+            try:
+                Checkpoint.load_objects(self.objects, torch.load(checkpoint, map_location="cpu", weights_only=True))
+            except (RuntimeError, KeyError, ValueError, EOFError, OSError, UnpicklingError) as error:
+                log.exception("%s cannot be read", checkpoint)
+                failure = error
+            else:
+                self.start -= self.history.seconds
+                return
+        raise SemisegError(
+            f"The interrupted training in {self.folder.name} cannot go on: its checkpoints are damaged or of another "
+            "version of semiseg. Train again: that begins anew"
+        ) from failure
 
     def __call__(self) -> History:
         """Run to the end; ``ended`` then says ``finished``, ``stopped``, ``converged`` or ``out of time``."""
@@ -140,8 +146,8 @@ class Run:
         self.engine.add_event_handler(completed, self._end_early)
 
     def _checkpoint(self) -> Checkpoint:
-        # two are kept, because Ignite removes the oldest before it writes the next
-        saver = DiskSaver(str(self.folder), require_empty=False)
+        # two are kept: Ignite removes the oldest before it writes the next, and the last may be damaged
+        saver = _DurableSaver(str(self.folder), require_empty=False)
         return Checkpoint(self.objects, saver, n_saved=2, global_step_transform=lambda *_: self.engine.state.iteration)
 
     def _watch(self, engine: Engine) -> None:
@@ -201,7 +207,18 @@ class Run:
             engine.terminate()
 
 
+class _DurableSaver(DiskSaver):
+    """Ignite's own moves a whole file to its place, but does not sync it: a power cut could leave an empty one."""
+
+    def _save_func(self, checkpoint: Mapping, path: Path, func: Callable) -> None:
+        save_whole(dict(checkpoint), path)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("checkpoint_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
+
+
 def latest_checkpoint(folder: Path) -> Path | None:
     """The newest checkpoint of a run, if it has one."""
-    found = sorted(folder.glob("checkpoint_*.pt"), key=lambda path: int(path.stem.split("_")[1]))
-    return found[-1] if found else None
+    return next(reversed(checkpoints(folder)), None)

@@ -38,6 +38,8 @@ ELSEWHERE = (
     "model",
     "strategy",
     "keep_versions",
+    "keep_labels",
+    "stop_seconds",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import time
@@ -10,12 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ignite.distributed as idist
+import torch
 from torch import Tensor, nn
 
 from lib.config import Config
-from lib.device import limit_threads
+from lib.device import is_out_of_memory, limit_threads
+from lib.errors import SemisegError, StorageFullError
+from lib.files import full_disk_said, remove_drafts
 from lib.inference.model_file import Model
 from lib.methods.requirements import check_labelled, check_modalities, idle
+from lib.report.write import try_report
 from lib.studies.cases import Case
 from lib.studies.labels import LabelMap
 from lib.studies.modalities import patterns
@@ -28,7 +33,7 @@ from lib.training.prepare import Studies, prepare
 from lib.training.pretraining import Pretraining
 from lib.training.progress import Listener, Progress
 from lib.training.publish import publish
-from lib.training.run import History, Run, latest_checkpoint
+from lib.training.run import History, Run, checkpoints, latest_checkpoint
 from lib.training.start import initial_method, interrupted_run, live_model, new_run, signature
 from lib.training.validation import CaseDice, modality_means, validate
 from lib.training.watch import Watch, labelled_prior
@@ -77,10 +82,14 @@ def train(
         limit_threads(config)
         job = _Job(cases, labels, config, folder, progress or (lambda _: None), should_stop or (lambda: False))
         try:
-            return job.run()
+            with full_disk_said("The training has ended; the live model and the last checkpoint stay as they were"):
+                return job.run()
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            job.note(status=status, error=str(error) or type(error).__name__)
+            status = "interrupted" if isinstance(error, (KeyboardInterrupt, StorageFullError)) else "failed"
+            with contextlib.suppress(OSError):  # on a full disk the manifest says "running", which is resumed as well
+                job.note(status=status, error=str(error) or type(error).__name__)
+            if status == "failed" and first():
+                try_report(job.run_folder)
             raise
 
 
@@ -105,11 +114,29 @@ class _Job:
         self.signature = signature(self.config, labels, cases)
         self.run_folder = interrupted_run(folder.runs, self.signature) or new_run(folder.runs, config.method)
         self.manifest = Manifest(self.run_folder)
+        remove_drafts(self.run_folder)
+        self.batch = (0, 0)
+        smaller = self.manifest.values.get("smaller_batch")  # it ran out of memory before it was interrupted
+        if smaller:
+            self.config = self.config.replace(batch_labelled=smaller[0], batch_unlabelled=smaller[1])
         self.warnings: list[str] = list(self.manifest.values.get("warnings", []))
 
     def run(self) -> Result:
+        """From the start, or where it was interrupted, to the end; with smaller batches where the memory is short."""
+        while True:
+            try:
+                return self._attempt()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error)
+            if self.device.type == "cuda":  # by now nothing refers to the failed iteration any more
+                torch.cuda.empty_cache()
+
+    def _attempt(self) -> Result:
         base, studies = self._prepare()
-        checkpoint = latest_checkpoint(self.run_folder)
+        self.batch = studies.batch(self.config)
+        checkpoint = bool(latest_checkpoint(self.run_folder))
         stage = None if checkpoint else self._stage(studies, base)
         encoder = stage.kept() if stage else None
         if checkpoint or (stage and latest_checkpoint(stage.folder)):
@@ -127,9 +154,27 @@ class _Job:
         self.done = before
         run = self._run(studies, base, steps, encoder)
         if checkpoint:
-            run.resume(checkpoint)
+            run.resume(checkpoints(self.run_folder))
             log.info("Resumed at iteration %d of %d", run.engine.state.iteration, steps)
         return self._finish(run, run(), studies)
+
+    def _shrink(self, error: BaseException) -> None:
+        """Half the patches an iteration from now on; the next resumption knows.
+
+        Raises:
+            SemisegError: it cannot be less.
+        """
+        labelled, unlabelled = (max(1, size // 2) for size in self.batch)
+        if (labelled, unlabelled) == self.batch or idist.get_world_size() > 1:
+            many = "for one patch" if sum(self.batch) < 3 else f"for {sum(self.batch)} patches in each process"
+            raise SemisegError(f"There is not enough memory {many}; lower patch, size or threads ({error})") from error
+        before, self.batch = self.batch, (labelled, unlabelled)
+        self.config = self.config.replace(batch_labelled=labelled, batch_unlabelled=unlabelled)
+        self.note(smaller_batch=self.batch, batch=self.batch)
+        self.warn(
+            f"Out of memory: the training goes on with {labelled} labelled and {unlabelled} unlabelled patches an "
+            f"iteration instead of {before[0]} and {before[1]}"
+        )
 
     def _prepare(self) -> tuple[Model | None, Studies]:
         """The model to go on from and the studies, which have what the method needs."""
@@ -246,5 +291,7 @@ class _Job:
         if run.ended != "stopped" and first():
             for file in self.run_folder.rglob("checkpoint_*.pt"):
                 file.unlink()
+        if first():
+            try_report(self.run_folder, model, studies.validation)
         self.tell(Progress("ended", step, loop.steps, metric=history.best, best=history.best, seconds=history.seconds))
         return Result(verdict.version, history.best, verdict.reason, self.manifest.file)

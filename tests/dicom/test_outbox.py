@@ -61,6 +61,28 @@ def test_a_label_is_stored_and_counts_at_once(outbox: Outbox, upload: Upload, wa
     assert {file.suffix for file in outbox.folder.iterdir()} <= {".lock"}
 
 
+def test_an_earlier_label_waits_unchanged_until_the_next_is_there(
+    outbox: Outbox, upload: Upload, server: Orthanc, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The power goes when the new voxels are on the disk, but not yet what they mean."""
+    series = upload("one")
+    outbox.mirror.listing.refresh()
+    server.stop()
+    outbox.put(series.uid, WANTED, AFFINE, NAMES)
+
+    def power_off(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.dicom.outbox.write_whole", power_off)
+        with pytest.raises(KeyboardInterrupt):
+            outbox.put(series.uid, 3 - WANTED, AFFINE, {3: "another"})
+    assert outbox.waiting()[series.uid]["names"] == NAMES
+    outbox.mirror.label_file(series.uid).unlink()
+    outbox.bring(series.uid)
+    assert (np.asanyarray(nib.load(outbox.mirror.label_file(series.uid)).dataobj) == WANTED).all()
+
+
 def test_the_stored_label_needs_no_download(outbox: Outbox, upload: Upload, server: Orthanc) -> None:
     series = upload("one")
     outbox.put(series.uid, WANTED, AFFINE, NAMES)

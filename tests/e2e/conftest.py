@@ -29,6 +29,7 @@ class Server:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
+        self.headers: dict[str, str] = {}
         settings = [word for key, value in conf.items() for word in ("--conf", key, str(value))]
         command = ["monailabel", "start_server", "--app", str(ROOT / "apps" / "semiseg"), "--studies", str(studies)]
         environment = os.environ | {
@@ -46,11 +47,17 @@ class Server:
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
             try:
-                requests.get(f"{self.url}/info/", timeout=5).raise_for_status()
+                requests.get(f"{self.url}/auth/", timeout=5).raise_for_status()  # which needs no login
                 return self
             except requests.ConnectionError:
                 time.sleep(0.2)
         raise AssertionError(f"The server did not start:\n{self.log.read_text()[-4000:]}")
+
+    def log_in(self, name: str, password: str) -> None:
+        """What is asked from now on is asked by this user."""
+        form = {"username": name, "password": password}
+        token = self._json(requests.post(f"{self.url}/auth/token", data=form, timeout=60), 200)["access_token"]
+        self.headers = {"Authorization": f"Bearer {token}"}
 
     def stop(self) -> None:
         """End the server with all that it started, also what outlived it."""
@@ -59,13 +66,14 @@ class Server:
         self.process.wait(10)
 
     def get(self, path: str, status: int = 200, **params: Any) -> Any:
-        return self._json(requests.get(f"{self.url}{path}", params=params, timeout=60), status)
+        return self._json(requests.get(f"{self.url}{path}", params=params, headers=self.headers, timeout=60), status)
 
     def post(self, path: str, body: Any = None, status: int = 200, **params: Any) -> Any:
-        return self._json(requests.post(f"{self.url}{path}", json=body, params=params, timeout=120), status)
+        answer = requests.post(f"{self.url}{path}", json=body, params=params, headers=self.headers, timeout=120)
+        return self._json(answer, status)
 
     def delete(self, path: str, status: int = 200) -> Any:
-        return self._json(requests.delete(f"{self.url}{path}", timeout=60), status)
+        return self._json(requests.delete(f"{self.url}{path}", headers=self.headers, timeout=60), status)
 
     def put_label(self, study: str, label: Path, info: Any = None, status: int = 200) -> Any:
         """Submit a label as 3D Slicer does."""
@@ -73,13 +81,14 @@ class Server:
         with label.open("rb") as file:
             answer = requests.put(
                 f"{self.url}/datastore/label", params={"image": study}, data=form,
-                files={"label": (label.name, file)}, timeout=60,
+                files={"label": (label.name, file)}, headers=self.headers, timeout=60,
             )  # fmt: skip
         return self._json(answer, status)
 
     def download(self, study: str) -> bytes:
         """The image file of a study."""
-        answer = requests.get(f"{self.url}/datastore/image", params={"image": study}, timeout=60)
+        query = {"image": study}
+        answer = requests.get(f"{self.url}/datastore/image", params=query, headers=self.headers, timeout=60)
         assert answer.status_code == 200, answer.text
         return answer.content
 
@@ -87,7 +96,8 @@ class Server:
         """Segment a study as OHIF does: the answer is the file."""
         query = {"image": study, "output": params.pop("output", "image")}
         answer = requests.post(
-            f"{self.url}/infer/{model}", params=query, data={"params": json.dumps(params)}, timeout=120
+            f"{self.url}/infer/{model}", params=query, data={"params": json.dumps(params)},
+            headers=self.headers, timeout=120,
         )  # fmt: skip
         assert answer.status_code == status, answer.text
         return answer

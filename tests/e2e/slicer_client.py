@@ -24,10 +24,11 @@ class Slicer:
     Args:
         url: of the server.
         folder: where downloads are kept.
+        login: name and password, which the module asks the reader for if the server wants them.
     """
 
-    def __init__(self, url: str, folder: Path) -> None:
-        self.url, self.folder = url, folder
+    def __init__(self, url: str, folder: Path, login: tuple[str, str] | None = None) -> None:
+        self.url, self.folder, self.login = url, folder, login
         self.session = requests.Session()
         self.info: dict[str, Any] = {}
 
@@ -120,10 +121,19 @@ class Slicer:
         return first | {"client_id": CLIENT}
 
     def _ask(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
-        known = self.session.get(f"{self.url}/auth/", timeout=60)  # before every call; 404: no users, no passwords
-        assert known.status_code == 404
+        if self.session.get(f"{self.url}/auth/", timeout=60).json()["enabled"]:  # asked before every call
+            self._log_in()
         sent = {key: options.pop(key) for key in ("data", "files") if key in options}
         return self.session.request(method, f"{self.url}{path}", params=options, json=body, timeout=120, **sent)
+
+    def _log_in(self) -> None:
+        """Unless the token of the last time still holds."""
+        if self.session.get(f"{self.url}/auth/token/valid", timeout=60).status_code == 200:
+            return
+        assert self.login, "the server wants a login"
+        form = dict(zip(("username", "password"), self.login, strict=True)) | {"grant_type": "password"}
+        token = self._json(self.session.post(f"{self.url}/auth/token", data=form, timeout=60))
+        self.session.headers["Authorization"] = f"{token['token_type']} {token['access_token']}"
 
     def _json(self, answer: requests.Response) -> dict[str, Any]:
         assert answer.status_code == 200, f"{answer.request.method} {answer.url}: {answer.status_code} {answer.text}"

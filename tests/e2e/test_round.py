@@ -194,7 +194,7 @@ def test_bad_labels_are_refused_and_nothing_is_stored(server: Any, place: Place,
     text.write_bytes(b"%PDF")
     moved = label.affine + np.array([[0, 0, 0, 50]] * 3 + [[0] * 4])
     for file, word in {
-        stored(values[:-1], label.affine, "shape.nii.gz"): "shape",
+        stored(np.stack([values, values], -1), label.affine, "shape.nii.gz"): "4",
         stored(values, moved, "moved.nii.gz"): "space",
         stored(values + 7, label.affine, "values.nii.gz"): "value",
         garbage: "read",

@@ -245,6 +245,32 @@ def test_an_examination_is_a_prediction_with_an_embedding(tmp_path: Path) -> Non
     assert np.array_equal(found.embedding, again)
 
 
+def test_where_the_memory_ends_prediction_and_embedding_stay_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The memory ends behind the encoder, whose features of that pass must not be taken for those of the next."""
+    write(tmp_path / "study.nii.gz", affine_of("LPS"))
+    config, plan = Config(method="cross_pseudo", size="small", device="cpu", precision="fp32"), (16, 16, 8)
+    model = Segmenter(build_method(config, 1, 2, plan), Plan((2.0, 2.0, 2.5), "mr", plan), LABELS, config)
+    wanted = model.examine(tmp_path / "study.nii.gz")
+    predict, seen = model.method.predict, []
+
+    def hungry(windows: Tensor, *args: object) -> Tensor:
+        found = predict(windows, *args)
+        seen.append(len(windows))
+        if len(windows) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return found
+
+    monkeypatch.setattr(model.method, "predict", hungry)
+    found = model.examine(tmp_path / "study.nii.gz")
+    assert seen[0] == 2
+    assert set(seen[1:]) == {1}
+    torch.testing.assert_close(found.probabilities, wanted.probabilities)
+    assert found.embedding is not None
+    np.testing.assert_allclose(found.embedding, wanted.embedding, atol=1e-5)
+
+
 @pytest.mark.parametrize("ending", [".nii.gz", ".nii", ".nrrd"])
 @pytest.mark.parametrize("axes", ["RAS", "LPS", "SLA"])
 def test_a_saved_label_is_read_back_where_it_was(tmp_path: Path, axes: str, ending: str) -> None:

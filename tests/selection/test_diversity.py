@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from lib.selection.diversity import k_centre
+from lib.selection import diversity
+from lib.selection.arrays import Table
+from lib.selection.diversity import Remembered, k_centre, to_nearest
 
 
 def brute_force(points: np.ndarray, centres: list[np.ndarray], count: int) -> list[int]:
@@ -37,3 +39,53 @@ def test_points_are_taken_once_even_if_they_are_all_alike() -> None:
     picks = k_centre(np.ones((4, 2)), np.ones((1, 2)), 10)
     assert sorted(place for place, _ in picks) == [0, 1, 2, 3]
     assert [distance for _, distance in picks] == [0] * 4
+
+
+def distances(table: Table, centres: list[str]) -> list[float]:
+    """Squared, from the definition; NaN has none, nor is anything near to it."""
+    places = [table.places[study] for study in centres if study in table.places]
+    near = [table.values[place] for place in places if not np.isnan(table.values[place]).any()]
+    return [min((float(((row - centre) ** 2).sum()) for centre in near), default=np.inf) for row in table.values]
+
+
+def table_of(size: int, seed: int = 0) -> Table:
+    values = np.random.default_rng(seed).normal(size=(size, 5)).astype(np.float32)
+    values[3] = np.nan
+    return Table({f"{number}": number for number in range(size)}, values)
+
+
+def test_remembered_distances_are_those_of_the_moment_whatever_came_before() -> None:
+    table, other, newer = table_of(200), table_of(150, seed=1), table_of(200, seed=2)
+    many = [f"{number}" for number in range(0, 200, 2)]
+    steps: list[tuple[Table, list[str]]] = [
+        (table, []),
+        (table, ["5"]),  # measured, not remembered
+        (table, ["3", "not there"]),  # neither has a vector
+        (table, many),  # remembered from here on
+        (table, [*many, "7"]),
+        (table, many[5:]),  # some are gone
+        (table, [*many[5:], *map(str, range(1, 100, 2))]),
+        (other, many[:50]),  # another model
+        (table, many),
+        (newer, many),  # the same studies, by another model
+    ]
+    remembered = Remembered()
+    for at, centres in steps:
+        found = remembered.nearest(at, centres)
+        expected = np.array(distances(at, centres))
+        has = np.arange(len(expected)) != 3
+        np.testing.assert_allclose(found[has], expected[has], rtol=1e-4, atol=1e-4)
+        assert np.isnan(found[3])
+        np.testing.assert_array_equal(found, Remembered().nearest(at, centres))  # so a choice can be replayed
+
+
+def test_of_many_labels_only_the_new_ones_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    table, remembered, measured = table_of(300), Remembered(), []
+    monkeypatch.setattr(
+        diversity, "to_nearest", lambda points, centres: measured.append(len(centres)) or to_nearest(points, centres)
+    )
+    labelled = [f"{number}" for number in range(100, 200)]
+    leases = [["1"], ["2"], []]  # of other readers: they differ from reader to reader
+    for leased in leases * 2:
+        remembered.nearest(table, [*labelled, *leased])
+    assert measured == [0, 101, 100, 1, 1, 1], "once with a lease among them, once without, then only the leases"

@@ -284,3 +284,22 @@ def test_a_store_that_cannot_be_opened_is_a_sentence(tmp_path: Path):
     (tmp_path / "folder.sqlite").mkdir()
     with pytest.raises(SemisegError, match="cannot be read or written"):
         ScoreStore(tmp_path / "folder.sqlite")
+
+
+def test_the_latest_score_of_a_model(store: ScoreStore) -> None:
+    assert store.latest("m") is None
+    for when, image, model in ((20.0, "a", "m"), (10.0, "b", "m"), (30.0, "c", "other")):
+        store.now = lambda when=when: when  # type: ignore[misc]
+        store.put(image, model, 0.5, {}, 1.0)
+    store.now = lambda: 40.0
+    store.put_failure("d", "m", "unreadable", 1.0)
+    assert store.latest("m") == 20.0
+
+
+def test_distances_to_the_nearest_labelled_study(store: ScoreStore) -> None:
+    for image, vector in {"a": [0.0, 0.0], "b": [3.0, 4.0], "c": [3.0, 0.0]}.items():
+        store.put(image, "m", 0.5, {}, 1.0, embedding=np.array(vector))
+    store.put("without", "m", 0.5, {}, 1.0)
+    np.testing.assert_allclose(store.nearest("m", ["b", "new", "c", "without"], ["a"]), [25, np.nan, 9, np.nan])
+    np.testing.assert_allclose(store.nearest("m", ["b", "c"], ["a", "c"]), [16, 0], atol=1e-5)
+    np.testing.assert_allclose(store.nearest("m", ["b", "new"], ["without"]), [np.inf, np.nan])

@@ -55,6 +55,16 @@ def test_diverse_takes_what_is_farthest_from_the_labelled(store: ScoreStore) -> 
     assert ids("diverse", rest, store, labelled=["without an embedding"]) == ["between"], "the most typical"
 
 
+def test_diverse_names_the_same_study_alone_as_first_of_a_batch(store: ScoreStore) -> None:
+    rng = np.random.default_rng(0)
+    names = fill(store, {f"{n}": (0.5, rng.normal(size=4).tolist()) for n in range(60)})
+    for labelled in ([], names[:1], names[:30], names[5:40]):
+        rest = [name for name in names if name not in labelled]
+        (alone,) = choose_batch("diverse", rest, store, "m", 0, 1, labelled)
+        first = choose_batch("diverse", rest, store, "m", 0, 2, labelled)[0]
+        assert alone == first
+
+
 def test_diverse_takes_studies_without_an_embedding_last(store: ScoreStore) -> None:
     fill(store, {"a": (0.5, [1.0, 0.0]), "b": (0.9, None), "c": (0.1, [0.0, 1.0])})
     batch = choose_batch("diverse", ["a", "b", "c"], store, "m", 0, 3)

@@ -17,7 +17,7 @@ from monailabel.interfaces.app import MONAILabelApp
 from lib.config import STRATEGIES
 from lib.errors import ConfigError, NotFoundError, NotReadyError, SemisegError
 from lib.server.app import SemisegApp
-from lib.server.threads import Threaded
+from lib.server.metrics import Measured
 from lib.training.model_folder import ModelFolder
 
 ROOT = Path(__file__).parents[2]
@@ -104,21 +104,36 @@ def test_after_a_training_the_studies_are_scored_in_the_server_or_else_here(
     app: SemisegApp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Any] = []
+    status = ["done"]
 
     def unreachable(method: str) -> None:
         raise requests.ConnectionError("no server")
 
-    monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": "0001"})
+    monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": "0001", "status": status[0]})
     monkeypatch.setattr(app, "scoring", lambda request: calls.append(request))
     monkeypatch.setattr(app, "async_scoring", lambda method: calls.append(method) or {"status": "SUBMITTED"})
-    assert app.train({"model": "semiseg"}) == {"version": "0001"}
+    assert app.train({"model": "semiseg"})["version"] == "0001"
     assert calls == ["uncertainty"]
     monkeypatch.setattr(app, "async_scoring", unreachable)
     app.train({"model": "semiseg"})
     assert calls == ["uncertainty", {"method": "uncertainty"}]
+    status[0] = "stopped"
+    app.train({"model": "semiseg"})  # its server is about to end, and its time with it
+    assert len(calls) == 2
     monkeypatch.setitem(app._trainers, "semiseg", lambda request, datastore: {"version": None})
     app.train({"model": "semiseg"})  # the live model stays, and its scores with it
     assert len(calls) == 2
+
+
+def test_the_answer_to_a_label_says_that_it_was_resampled(app: SemisegApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert app.on_save_label("phantom_001", "phantom_001") == {}
+    store = app.datastore()
+    monkeypatch.setattr(store, "get_labels_by_image_id", lambda _: {"original": "phantom_001", "final": "phantom_001"})
+    infos = {"final": {"stamp": "2", "note": "Resampled"}, "original": {"stamp": "1"}}
+    monkeypatch.setattr(store, "get_label_info", lambda label, tag: infos[tag])
+    assert app.on_save_label("phantom_001", "phantom_001") == {"note": "Resampled"}
+    infos["original"]["stamp"] = "3"  # it is the one that was stored last
+    assert app.on_save_label("phantom_001", "phantom_001") == {}
 
 
 def test_a_server_gets_its_layers_and_starts_nothing_unasked(app: SemisegApp, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +145,7 @@ def test_a_server_gets_its_layers_and_starts_nothing_unasked(app: SemisegApp, mo
     monkeypatch.setattr(server, "exception_handlers", dict(server.exception_handlers))
     monkeypatch.setattr(server.router, "routes", list(server.router.routes))
     app.on_init_complete()
-    assert isinstance(server.middleware_stack, Threaded)
+    assert isinstance(server.middleware_stack, Measured)
     assert SemisegError in server.exception_handlers
     app.next_sample({"strategy": "random"})
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 
+from lib.errors import NotFoundError
 from lib.selection.store import FEATURES, ScoreStore
 from lib.server import background
-from lib.server.background import PAUSE, Arrivals, Describing
+from lib.server.background import PAUSE, Arrivals, Describing, forget_removed
 from lib.server.cases import cases_of
 from lib.server.datastore import FolderDatastore
 from lib.training.model_folder import ModelFolder
@@ -62,3 +64,27 @@ def test_studies_are_described_until_there_is_a_model(folder: ModelFolder, datas
     models[0], before = True, describing.thread
     describing.start(lambda: pytest.fail("nobody needs it any more"))
     assert describing.thread is before
+
+
+def test_a_deleted_study_takes_along_what_was_known_of_it(folder: ModelFolder, datastore: FolderDatastore) -> None:
+    folder.path.mkdir()
+    store = ScoreStore(folder.scores)
+    for study in ("phantom_003", "phantom_004"):
+        store.put(study, "m", 0.5, {}, 1.0, embedding=np.ones(2))
+        store.leases.lease(study, "ann", 60)
+        store.leases.skip(study, "ben")
+    forget_removed(datastore, store)
+    datastore.remove_image("phantom_003")
+    assert store.get("m").keys() == store.embeddings("m").places.keys() == {"phantom_004"}
+    assert [lease.study for lease in store.leases.open()] == ["phantom_004"]
+    assert store.leases.taken("ben").skipped == {"phantom_004"}
+
+
+def test_a_study_that_could_not_be_deleted_stays_known(folder: ModelFolder, datastore: FolderDatastore) -> None:
+    folder.path.mkdir()
+    store = ScoreStore(folder.scores)
+    store.put("elsewhere", "m", 0.5, {}, 1.0)
+    forget_removed(datastore, store)
+    with pytest.raises(NotFoundError):
+        datastore.remove_image("elsewhere")
+    assert store.get("m") == {"elsewhere": 0.5}

@@ -35,7 +35,7 @@ def check(write: Callable[..., Path], tmp_path: Path) -> Callable[..., None]:
     image = write(phantom(0, (24, 24, 16))[0].astype(np.float32), name="study.nii.gz")
 
     def checked(label: Path, values: dict | None = NAMED, config: Config = UNNAMED, others: tuple = ()) -> None:
-        check_label(Case("study", image, label, values), config, tmp_path, others)
+        check_label(Case("study", image, label, values), config, tmp_path, others, tmp_path)
 
     return checked
 
@@ -67,7 +67,6 @@ def test_a_whole_label_and_an_empty_one_are_fine(check: Callable, write: Callabl
 def test_labels_that_do_not_fit_their_image(check: Callable, write: Callable, label: np.ndarray) -> None:
     moved = AFFINE + np.array([[0, 0, 0, 9.0]] + [[0] * 4] * 3)
     for array, affine, words in (
-        (label[:-1], AFFINE, r"shape \(23, 24, 16\)"),
         (label, moved, "elsewhere in space"),
         (label, np.diag([1.5, 1.5, 5.0, 1.0]), "elsewhere in space"),
         (label[..., None].repeat(2, -1), AFFINE, "4 dimensions"),

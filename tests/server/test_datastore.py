@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
+import numpy as np
 import pytest
 import SimpleITK as sitk
+from monailabel.datastore.local import LocalDatastoreModel
 
 from lib.config import Config
-from lib.errors import NotFoundError, NotReadyError, StudyError
+from lib.errors import NotFoundError, NotReadyError, StorageFullError, StudyError
 from lib.server.datastore import FolderDatastore
 from tests.server.conftest import INFO, index
 
@@ -55,6 +60,102 @@ def test_a_label_of_another_file_type_takes_the_place_of_the_old_one(
     datastore.save_label("phantom_001", str(tmp_path / "new.nrrd"), "final", {"label_info": INFO})
     assert finals(datastore) == ["phantom_000.nii.gz", "phantom_001.nrrd", "phantom_002.nii.gz"]
     assert datastore.get_label_uri("phantom_001", "final").endswith(".nrrd")
+
+
+def history(datastore: FolderDatastore, study: str, tag: str = "final") -> list[tuple[bytes, Any]]:
+    """Content and submitter of the kept labels, oldest first."""
+    return [(kept.file.read_bytes(), kept.info.get("client_id")) for kept in datastore.history.all(study, tag)]
+
+
+def test_the_labels_before_are_kept_also_those_of_other_programs(datastore: FolderDatastore, tmp_path: Path) -> None:
+    file = Path(datastore.get_label_uri("phantom_001", "final"))
+    by_hand = file.read_bytes()
+    for name in ("a", "b"):
+        image = nib.load(file)
+        nib.save(
+            nib.Nifti1Image(np.asanyarray(image.dataobj) * (name == "a"), image.affine), tmp_path / f"{name}.nii.gz"
+        )
+        datastore.save_label("phantom_001", str(tmp_path / f"{name}.nii.gz"), "final", {"client_id": name})
+    written = [(tmp_path / f"{name}.nii.gz").read_bytes() for name in ("a", "b")]
+    kept = history(datastore, "phantom_001")
+    assert sorted(kept, key=str) == sorted([(by_hand, None), (written[0], "a"), (written[1], "b")], key=str)
+    file.write_bytes(by_hand)  # another program overwrites the label that counts
+    datastore.save_label("phantom_001", str(tmp_path / "b.nii.gz"), "final", {"client_id": "c"})
+    assert (written[1], "b") in history(datastore, "phantom_001")
+    assert set(datastore.json()["objects"]["phantom_001"]["labels"]) == {"final"}  # the history is no tag
+
+
+def test_what_is_deleted_stays_in_the_history(datastore: FolderDatastore) -> None:
+    content = {
+        study: Path(datastore.get_label_uri(study, "final")).read_bytes() for study in datastore.get_labeled_images()
+    }
+    datastore.remove_label("phantom_000", "final")
+    datastore.remove_image("phantom_001")
+    datastore.refresh()
+    assert datastore.get_labeled_images() == ["phantom_002"]
+    for study in ("phantom_000", "phantom_001"):
+        assert [kept for kept, _ in history(datastore, study)] == [content[study]]
+
+
+def test_a_label_on_another_grid_is_laid_on_the_images_and_says_so(datastore: FolderDatastore, tmp_path: Path) -> None:
+    old = nib.load(datastore.get_label_uri("phantom_001", "final"))
+    array = np.asanyarray(old.dataobj)
+    flipped = old.affine @ np.diag([-1.0, 1, 1, 1])
+    flipped[:3, 3] = (old.affine @ [array.shape[0] - 1, 0, 0, 1])[:3]
+    nib.save(nib.Nifti1Image(array[::-1], flipped), tmp_path / "turned.nii.gz")
+    datastore.save_label("phantom_001", str(tmp_path / "turned.nii.gz"), "final", {"label_info": INFO})
+    stored = nib.load(datastore.get_label_uri("phantom_001", "final"))
+    assert np.array_equal(np.asanyarray(stored.dataobj), array)
+    assert np.allclose(stored.affine, old.affine)
+    assert "Resampled" in datastore.get_label_info("phantom_001", "final")["note"]
+
+
+def test_a_full_disk_takes_no_label_and_leaves_nothing_half_written(
+    datastore: FolderDatastore, label: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, old = index(datastore), Path(datastore.get_label_uri("phantom_001", "final")).read_bytes()
+    copy = shutil.copyfile
+
+    def full(source: Any, target: Any, **more: Any) -> None:
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for place in ("lib.studies.label_history.shutil.copyfile", "lib.files.os.replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, full)
+            with pytest.raises(
+                StorageFullError, match=r"label of study 'phantom_001' was not taken.*disk is full"
+            ) as said:
+                datastore.save_label("phantom_001", datastore.get_label_uri("phantom_001", "final"), "final", {})
+        assert said.value.status == 507
+    assert copy is shutil.copyfile
+    assert index(datastore) == before
+    assert Path(datastore.get_label_uri("phantom_001", "final")).read_bytes() == old
+    assert not list(Path(datastore._datastore_path).rglob(".part-*"))
+
+
+def submit(folder: str, config: Config, study: str, name: str, file: Path) -> None:
+    """One label after the other, each with a mark of its own."""
+    datastore = FolderDatastore(folder, config)
+    for number in range(5):
+        datastore.save_label(study, str(file), name, {"label_info": INFO, "mark": f"{name}{number}"})
+        datastore.save_label(study, str(file), "both", {"label_info": INFO, "mark": f"{name}{number}"})
+
+
+def test_labels_of_processes_at_once_are_all_kept(datastore: FolderDatastore, config: Config) -> None:
+    folder, file = datastore._datastore_path, Path(datastore.get_label_uri("phantom_001", "final"))
+    fork = multiprocessing.get_context("fork")
+    names = ("original", "x", "y")  # a batch inference and two readers
+    tasks = [fork.Process(target=submit, args=(folder, config, "phantom_001", name, file)) for name in names]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert [task.exitcode for task in tasks] == [0, 0, 0]
+    entry = index(datastore)["phantom_001"]["labels"]
+    assert {name: entry[name]["info"]["mark"] for name in names} == {name: f"{name}4" for name in names}
+    kept = FolderDatastore(folder, config).history.all("phantom_001", "both")
+    assert {each.info["mark"] for each in kept} == {f"{name}{number}" for name in names for number in range(5)}
 
 
 def test_a_refused_label_leaves_everything_as_it_was(datastore: FolderDatastore, studies: Path, label: Path) -> None:
@@ -127,6 +228,38 @@ def test_changes_of_threads_and_processes_at_once_are_all_kept(datastore: Folder
     assert kept == {f"{name}{i}" for name in ("a", "b", "process") for i in range(25)}
 
 
+def test_no_reader_sees_the_index_while_it_is_read_anew(
+    datastore: FolderDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment the library's index has no folder yet: a file would then be one of the working directory."""
+    wanted = datastore.get_image_uri("phantom_001"), datastore.get_label_uri("phantom_001", "final")
+    seen: list[tuple[str, str]] = []
+    reading, go = threading.Event(), threading.Event()
+    parse = LocalDatastoreModel.model_validate_json
+
+    def slowly(text: str) -> LocalDatastoreModel:
+        found = parse(text)
+        datastore._datastore = found  # as the library does, one line before the folder
+        reading.set()
+        go.wait(0.5)
+        return found
+
+    def look() -> None:
+        seen.append((datastore.get_image_uri("phantom_001"), datastore.get_label_uri("phantom_001", "final")))
+        go.set()
+
+    monkeypatch.setattr(LocalDatastoreModel, "model_validate_json", slowly)
+    datastore._config_ts = 0
+    writer = threading.Thread(target=datastore._init_from_datastore_file)
+    writer.start()
+    assert reading.wait(20)
+    reader = threading.Thread(target=look)
+    reader.start()
+    for thread in (reader, writer):
+        thread.join()
+    assert seen == [wanted]
+
+
 def change_slowly(folder: str, config: Config, held: Any, go: Any) -> None:
     """A change that has read the index and not yet written it."""
     datastore = FolderDatastore(folder, config)
@@ -150,16 +283,6 @@ def test_a_change_waits_for_the_one_of_another_process(datastore: FolderDatastor
     for task in (slow, quick):
         task.join()
     assert {"slow", "quick"} <= set(index(datastore)["phantom_001"]["image"]["info"])
-
-
-def test_a_damaged_index_is_set_aside_and_the_studies_are_found_again(studies: Path, config: Config) -> None:
-    FolderDatastore(str(studies), config)
-    file = studies / "datastore_v2.json"
-    file.write_text(file.read_text()[:200])
-    datastore = FolderDatastore(str(studies), config)
-    assert len(datastore.list_images()) == 6
-    assert len(datastore.get_labeled_images()) == 3
-    assert len(list(studies.glob("datastore_v2.json.damaged-*"))) == 1
 
 
 def test_the_index_is_whole_at_every_moment(datastore: FolderDatastore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,10 +117,8 @@ def test_what_does_not_fit_is_refused_and_not_stored(
     store: DicomDatastore, upload: Upload, drawn: Path, web: DicomWeb, tmp_path: Path
 ) -> None:
     series = upload("one")
-    small = write(tmp_path / "small.nii.gz", WANTED[:4])
     elsewhere = write(tmp_path / "elsewhere.nii.gz", WANTED, AFFINE + np.eye(4, k=3) * 50)
     for file, info, reason in (
-        (small, INFO, "shape"),
         (elsewhere, INFO, "elsewhere"),
         (drawn, {"label_info": INFO["label_info"][:1]}, "value 2"),
     ):
@@ -134,6 +132,51 @@ def test_what_does_not_fit_is_refused_and_not_stored(
         store.save_label(series.uid, str(drawn), "../../out", INFO)
     assert web.series(Modality="SEG").found == []
     assert store.get_labeled_images() == []
+
+
+def test_a_label_on_another_grid_is_laid_on_the_series_and_says_so(
+    store: DicomDatastore, upload: Upload, tmp_path: Path
+) -> None:
+    series = upload("one")
+    turned = AFFINE @ np.diag([1.0, -1, 1, 1])
+    turned[:3, 3] = (AFFINE @ [0, SHAPE[1] - 1, 0, 1])[:3]
+    store.save_label(series.uid, str(write(tmp_path / "turned.nii.gz", WANTED[:, ::-1], turned)), "final", INFO)
+    assert (voxels(store.get_label_uri(series.uid, "final")) == WANTED).all()
+    assert "Resampled" in store.get_label_info(series.uid, "final")["note"]
+
+
+def test_every_label_is_kept_and_says_whose_it_was(store: DicomDatastore, upload: Upload, tmp_path: Path) -> None:
+    series = upload("one")
+    for number, name in enumerate(("anna", "bert")):
+        file = write(tmp_path / "drawn.nii.gz", np.roll(WANTED, number, 0))
+        store.save_label(series.uid, str(file), "final", INFO | {"client_id": name})
+    kept = store.history.all(series.uid, "final")
+    assert [label.who for label in kept] == ["anna", "bert"]
+    assert [(voxels(label.file) == np.roll(WANTED, number, 0)).all() for number, label in enumerate(kept)] == [
+        True,
+        True,
+    ]
+    assert set(store.get_labels_by_image_id(series.uid)) == {"final"}
+    info = store.get_label_info(series.uid, "final")
+    assert (info["client_id"], info["stamp"]) == ("bert", kept[1].stamp)
+
+
+def test_the_process_dies_between_a_label_and_its_note(
+    store: DicomDatastore, upload: Upload, drawn: Path, server: Orthanc, web: DicomWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = upload("one")
+    store.save_label(series.uid, str(drawn), "final", INFO | {"client_id": "anna", "params": {"version": "0001"}})
+    server.stop()
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.studies, "note", dies)
+        with pytest.raises(KeyboardInterrupt):
+            store.save_label(series.uid, str(drawn), "final", INFO | {"client_id": "bert"})
+    info = DicomDatastore(web, Config(), store.folder).get_label_info(series.uid, "final")
+    assert (info["client_id"], "params" in info) == ("bert", False)
 
 
 def test_other_tags_stay_here(store: DicomDatastore, upload: Upload, drawn: Path, web: DicomWeb) -> None:

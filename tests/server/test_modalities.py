@@ -160,7 +160,7 @@ def test_a_training_gets_the_patients(
 ) -> None:
     given = SimpleNamespace()
 
-    def train(cases: Any, labels: Any, config: Config, folder: ModelFolder, progress: Any) -> Result:
+    def train(cases: Any, labels: Any, config: Config, folder: ModelFolder, **listeners: Any) -> Result:
         given.cases = {case.id: (list(case.modalities), case.label is not None) for case in cases}
         return Result("0001", None, "done", Path("manifest.json"))
 

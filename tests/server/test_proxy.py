@@ -18,6 +18,7 @@ import requests
 import uvicorn
 from fastapi import FastAPI
 
+from lib.server.bodies import Limits
 from lib.server.failures import answer_in_sentences
 from lib.server.proxy import DicomProxy, proxy_router
 from lib.server.threads import Threaded
@@ -94,7 +95,7 @@ def serving(proxy: DicomProxy) -> Iterator[str]:
     app.add_api_route("/info/", lambda: {"name": "semiseg"})
     answer_in_sentences(app)
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(Threaded(app, quick=1, long=1), log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(Threaded(app, Limits(1 << 30), quick=1), log_level="error"))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"

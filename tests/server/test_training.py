@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lib.config import Config
-from lib.errors import ConfigError, NotReadyError, StudyError
+from lib.errors import ConfigError, NotReadyError, SemisegError, StudyError
 from lib.server import training
 from lib.server.datastore import FolderDatastore
+from lib.server.stopping import Stop
 from lib.server.training import TrainingTask
 from lib.training.model_folder import ModelFolder
 from lib.training.progress import Progress
@@ -28,7 +35,7 @@ def trained(monkeypatch: pytest.MonkeyPatch, task: TrainingTask) -> list[Any]:
     """What a training was given; the training itself only says that it is half way."""
     given: list[Any] = []
 
-    def train(cases: Any, labels: Any, config: Config, folder: ModelFolder, progress: Any) -> Result:
+    def train(cases: Any, labels: Any, config: Config, folder: ModelFolder, progress: Any, **_: Any) -> Result:
         given.extend([cases, labels, config, folder])
         progress(Progress("validating", 50, 100, {"loss": 1.0}, 0.4, 0.5))
         given.append(task.file.read())
@@ -50,8 +57,11 @@ def test_a_training_gets_all_studies_and_its_settings(
     assert used == config.replace(epochs=2, method="supervised")
     assert (half_way["epoch"], half_way["total_epochs"], half_way["best_metric"]) == (1, 2, 0.5)
     assert "total_time" not in half_way
-    assert answer == {"version": "0001", "metric": 0.5, "reason": "Dice 0.5", "manifest": "manifest.json"}
+    assert answer == {
+        "version": "0001", "metric": 0.5, "reason": "Dice 0.5", "status": "done", "manifest": "manifest.json",
+    }  # fmt: skip
     assert task.stats()["status"] == "done"
+    assert "needs 3 trainings" in task.stats()["outlook"]
     assert task.stats()["total_time"]
 
 
@@ -124,7 +134,79 @@ def test_what_cannot_be_trained_is_refused_before_a_process_is_started(
     assert task.stats() == {}
 
 
-def test_a_leftover_is_stopped_only_if_it_is_a_training(task: TrainingTask) -> None:
-    task.begin({})
-    task.file._update(pid=1)  # a process that is alive, but does not hold the lock
-    assert task.stop_leftover() is None
+def other_process(folder: ModelFolder, held: Any, asked: Any) -> None:
+    """A training that an earlier server has started: it holds the lock until it is asked to stop."""
+    with folder.lock("training"), Stop(60) as stop:
+        held.set()
+        while not stop.asked:
+            time.sleep(0.01)
+    asked.set()
+
+
+def test_a_leftover_is_found_shown_and_asked_to_stop(task: TrainingTask, folder: ModelFolder) -> None:
+    assert task.leftover() is None
+    assert task.stop() is None
+    fork = multiprocessing.get_context("fork")
+    held, asked = fork.Event(), fork.Event()
+    other = fork.Process(target=other_process, args=(folder, held, asked))
+    other.start()
+    assert held.wait(20)
+    task.file._update(stage="training", step=3, total=7)
+    shown = task.leftover()
+    assert shown is not None
+    assert (shown["id"], shown["status"]) == (str(other.pid), "RUNNING")
+    assert "Training: iteration 3 of 7" in shown["details"]
+    answer = task.stop()
+    assert answer is not None
+    assert answer["status"] == "STOPPING"
+    assert asked.wait(20)
+    other.join()
+    assert task.leftover() is None
+
+
+def test_a_training_of_this_server_is_asked_and_then_shown_as_stopped(
+    task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    own, running = [{"id": "a", "status": "RUNNING"}], {"a": process}
+    monkeypatch.setattr(training, "tasks", lambda _: own)
+    monkeypatch.setattr(training, "processes", lambda _: running)
+    assert task.stop() == {"id": "a", "status": "STOPPING"}
+    assert task.running()
+    assert process.wait(20) == -signal.SIGTERM
+    running.clear()
+    assert task.tasks() == [{"id": "a", "status": "STOPPED"}]
+    assert not task.running()
+
+
+def test_who_is_asked_to_stop_saves_what_there_is(
+    task: TrainingTask, datastore: FolderDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+
+    def train(*_: Any, progress: Any, should_stop: Any, **__: Any) -> Result:
+        progress(Progress("preparing"))
+        assert not should_stop()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert should_stop()
+        told.append(task.file.read()["status"])
+        progress(Progress("publishing", 1, 2))
+        return Result("0001", 0.5, "Dice 0.5", Path("manifest.json"))
+
+    monkeypatch.setattr(training, "train", train)
+    assert task({}, datastore)["status"] == "stopped"
+    assert told == ["stopping"]
+    assert task.stats()["status"] == "stopped"
+
+
+def test_who_is_asked_to_stop_with_nothing_to_save_ends_at_once(
+    task: TrainingTask, datastore: FolderDatastore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def train(*_: Any, progress: Any, **__: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        progress(Progress("preparing"))
+
+    monkeypatch.setattr(training, "train", train)
+    with pytest.raises(SemisegError, match="before its first iteration"):
+        task({}, datastore)
+    assert task.stats()["status"] == "stopped"

@@ -15,7 +15,17 @@ import torch
 
 from lib.device import pick_device
 from lib.inference.segmenter import Segmenter
-from lib.training.distribution import agreed, any_process, averaged, first, own_device, parallel, process_group
+from lib.training.distribution import (
+    agreed,
+    any_process,
+    averaged,
+    first,
+    own_device,
+    parallel,
+    process_group,
+    processes,
+    summed,
+)
 from lib.training.model_folder import ModelFolder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -102,7 +112,8 @@ def test_alone_there_is_nothing_to_join_or_to_agree_on() -> None:
     with process_group("cpu"):
         assert first()
         assert parallel(network, torch.device("cpu")) is network
-        assert agreed(0.25) == 0.25
+        assert agreed(0.25) == summed(0.25) == 0.25
+        assert processes() == 1
         assert averaged({"a": 0.25, "b": torch.tensor(2)}, torch.device("cpu")) == {"a": 0.25, "b": 2.0}
         assert [any_process(condition) for condition in (True, False)] == [True, False]
     assert own_device("cpu") == pick_device("cpu")

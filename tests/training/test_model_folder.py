@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
@@ -77,7 +78,9 @@ def test_what_cannot_be_restored_leaves_the_live_model_alone(folder: ModelFolder
     assert seed_of(folder.live) == 2
 
 
-@pytest.mark.parametrize("moved", [0, 1], ids=["before the version is kept", "before it goes live"])
+@pytest.mark.parametrize(
+    "moved", [0, 1, 2], ids=["before its number", "before the version is kept", "before it goes live"]
+)
 def test_a_reader_never_finds_half_a_model(folder: ModelFolder, moved: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The power goes off when so many files were moved to their place."""
     folder.publish(model(1), keep=5)
@@ -95,8 +98,14 @@ def test_a_reader_never_finds_half_a_model(folder: ModelFolder, moved: int, monk
             folder.publish(model(2), keep=5)
     assert seed_of(folder.live) == 1
     assert [path.name for path in folder.path.glob("*.pt")] == ["live.pt"]
-    assert folder.publish(model(3), keep=5) == "0003"
+    assert folder.publish(model(3), keep=5) == ("0003" if moved else "0002")
     assert seed_of(folder.live) == 3
+
+
+def test_a_damaged_number_is_no_end_to_publishing(folder: ModelFolder) -> None:
+    folder.publish(model(1), keep=5)
+    (folder.path / "versions" / "last").write_text("")  # what a power cut may leave of a file that was not synced
+    assert folder.publish(model(2), keep=5) == "0002"
 
 
 def test_one_process_at_a_time_holds_the_project(folder: ModelFolder) -> None:
@@ -129,6 +138,43 @@ def test_the_lock_of_a_killed_process_is_free(folder: ModelFolder) -> None:
     holder.join()
     with folder.lock("training"):
         pass
+
+
+def test_the_holder_of_a_lock_is_known_by_number_and_start(folder: ModelFolder) -> None:
+    assert folder.holder("training") is None
+    with folder.lock("training"):
+        holder = folder.holder("training")
+        assert holder is not None
+        assert holder.pid == os.getpid()
+        about = json.loads((folder.path / "training.lock").read_text())
+        (folder.path / "training.lock").write_text(json.dumps(about | {"started": about["started"] - 100}))
+        assert folder.holder("training") is None  # the number was given to another process since
+    assert folder.holder("training") is None  # let go
+
+
+def test_a_helper_that_outlives_the_holder_does_not_hold_the_lock(folder: ModelFolder) -> None:
+    """The processes that prepare patches are forked; when the training is killed they notice seconds later."""
+    processes = multiprocessing.get_context("fork")
+    held, ended = processes.Event(), processes.Event()
+
+    def hold() -> None:
+        with folder.lock("training"):
+            if os.fork() == 0:
+                ended.wait(600)
+                os._exit(0)
+            held.set()
+            time.sleep(600)
+
+    holder = processes.Process(target=hold)
+    holder.start()
+    assert held.wait(60)
+    holder.kill()
+    holder.join()
+    try:
+        with folder.lock("training"):
+            pass
+    finally:
+        ended.set()
 
 
 def test_each_studies_folder_has_a_project_of_its_own(tmp_path: Path) -> None:

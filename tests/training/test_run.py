@@ -15,7 +15,7 @@ from lib.errors import SemisegError
 from lib.methods.supervised import Supervised
 from lib.training import run as run_module
 from lib.training.progress import Progress
-from lib.training.run import OVERTIME, History, Run, latest_checkpoint
+from lib.training.run import OVERTIME, History, Run, checkpoints, latest_checkpoint
 from lib.training.validation import validate
 
 STEPS = 9
@@ -80,7 +80,7 @@ def test_a_stopped_run_goes_on_as_if_nothing_had_happened(
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint_5.pt"
     resumed = make(project, tmp_path / "parts", after, method=method, workers=workers)
-    resumed.resume(checkpoint)
+    resumed.resume([checkpoint])
     resumed()
     assert resumed.ended == "finished"
     assert before.losses | after.losses == whole.losses
@@ -98,7 +98,7 @@ def test_a_run_that_fell_down_goes_on_from_its_last_checkpoint(project: Any, tmp
     assert checkpoint is not None
     assert checkpoint.name == "checkpoint_6.pt"
     resumed = make(project, tmp_path / "parts", after)
-    resumed.resume(checkpoint)
+    resumed.resume([checkpoint])
     resumed()
     assert list(after.losses) == [7, 8, 9]
     assert before.losses | after.losses == whole.losses
@@ -117,8 +117,23 @@ def test_a_checkpoint_that_does_not_fit_is_named_with_the_way_out(spoil: str, pr
         name = next(key for key, value in saved["method"].items() if value.ndim > 1)
         saved["method"][name] = saved["method"][name][:1]
         torch.save(saved, checkpoint)
-    with pytest.raises(SemisegError, match=rf"{checkpoint.name}.*Train again"):
-        make(project, tmp_path).resume(checkpoint)
+    with pytest.raises(SemisegError, match=r"damaged or of another version.*Train again"):
+        make(project, tmp_path).resume([checkpoint])
+
+
+def test_a_damaged_last_checkpoint_costs_one_interval(project: Any, tmp_path: Path) -> None:
+    whole, after = Recorder(), Recorder()
+    make(project, tmp_path / "whole", whole)()
+    before = Recorder(fall_at=8)
+    with pytest.raises(OSError, match="no space"):
+        make(project, tmp_path / "parts", before)()
+    first, second = checkpoints(tmp_path / "parts")
+    second.write_bytes(second.read_bytes()[:5000])
+    resumed = make(project, tmp_path / "parts", after)
+    resumed.resume([first, second])
+    resumed()
+    assert list(after.losses) == [4, 5, 6, 7, 8, 9]
+    assert before.losses | after.losses == whole.losses
 
 
 def test_a_run_that_fell_down_after_its_last_step_does_not_begin_anew(project: Any, tmp_path: Path) -> None:
@@ -126,7 +141,7 @@ def test_a_run_that_fell_down_after_its_last_step_does_not_begin_anew(project: A
     finished()
     recorder = Recorder()
     resumed = make(project, tmp_path, recorder)
-    resumed.resume(tmp_path / f"checkpoint_{STEPS}.pt")
+    resumed.resume([tmp_path / f"checkpoint_{STEPS}.pt"])
     resumed()
     assert not recorder.told
     assert (resumed.ended, resumed.engine.state.iteration) == ("finished", STEPS)
@@ -186,7 +201,7 @@ def test_a_stop_before_the_first_validation_is_validated_all_the_same(project: A
     run = make(project, tmp_path, Recorder(stop_at=2), scripted(0.7))
     assert run().metrics == {2: 0.7}
     resumed = make(project, tmp_path)
-    resumed.resume(tmp_path / "checkpoint_2.pt")
+    resumed.resume([tmp_path / "checkpoint_2.pt"])
     assert resumed.history.metrics == {}  # an uninterrupted run would not have had it
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import shutil
@@ -13,9 +14,10 @@ import pytest
 import torch
 
 from lib.config import Config
-from lib.errors import NotReadyError, SemisegError
+from lib.errors import NotReadyError, SemisegError, StorageFullError
 from lib.inference.model_file import Model
 from lib.inference.segmenter import Segmenter
+from lib.training.loop import Loop
 from lib.training.progress import Progress
 
 
@@ -172,6 +174,73 @@ def test_a_training_that_failed_is_written_down_and_frees_the_project(project: A
     assert project.manifest()["status"] == "failed"
     assert project.manifest()["error"] == "no space left"
     assert project.train().version == "0001"
+
+
+def test_without_memory_the_batch_is_halved_and_said(
+    project: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Also by the resumption of a training that was killed after it."""
+    step, sizes = Loop.step, []
+
+    def hungry(self: Loop, engine: Any, _: Any = None) -> dict[str, float]:
+        recipe = self.patches.recipe
+        sizes.append((recipe.labelled, recipe.unlabelled))
+        if recipe.labelled > 1:
+            raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+        return step(self, engine)
+
+    monkeypatch.setattr(Loop, "step", hungry)
+    watch = Watch(error=KeyboardInterrupt(), at=4)
+    with pytest.raises(KeyboardInterrupt):
+        project.train(batch_labelled=4, batch_unlabelled=4, checkpoint_every=1, progress=watch)
+    result = project.train(batch_labelled=4, batch_unlabelled=4, checkpoint_every=1)
+    assert list(dict.fromkeys(sizes)) == [(4, 4), (2, 2), (1, 1)]
+    assert sizes.count((4, 4)) == 1  # the resumption knows
+    manifest = project.manifest(result)
+    assert (manifest["status"], manifest["batch"], manifest["iterations"]) == ("finished", [1, 1], 6)
+    said = (
+        "Out of memory: the training goes on with 1 labelled and 1 unlabelled patches an iteration instead of 2 and 2"
+    )
+    assert said in manifest["warnings"]
+    assert said in watch.told[-1].warnings
+    assert said in caplog.text
+
+
+def test_without_memory_for_one_patch_the_training_ends_with_the_remedy(
+    project: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hungry(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(Loop, "step", hungry)
+    with pytest.raises(SemisegError, match="not enough memory for one patch; lower patch, size or threads"):
+        project.train(batch_labelled=1, batch_unlabelled=1)
+
+
+def test_a_full_disk_is_said_and_the_training_goes_on_later(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.train()
+    live = project.folder.live.read_bytes()
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lib.files.os.replace", full)
+        with pytest.raises(StorageFullError, match=r"live model and the last checkpoint stay.*disk is full"):
+            project.train(iterations=8)
+    watch = Watch()
+
+    def full_at_five(now: Progress) -> None:
+        watch(now)
+        if now.step == 5:
+            full()
+
+    with pytest.raises(StorageFullError):
+        project.train(iterations=8, checkpoint_every=2, progress=full_at_five)
+    assert project.folder.live.read_bytes() == live
+    resumed = Watch()
+    project.train(iterations=8, checkpoint_every=2, progress=resumed)
+    assert resumed.steps[0] == 5
 
 
 def test_a_loss_that_is_no_number_ends_with_the_remedy(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,23 @@
+"""The options of the command ``users``, which has a file of users in the place of a folder of studies."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from lib.access.people import Role
+
+HELP = "say who may log in to the server: add, change, remove or list the users of a file"
+
+
+def add_users_parser(commands: argparse._SubParsersAction) -> None:
+    """Add the command to the others."""
+    command = commands.add_parser("users", help=HELP, description=f"{HELP[0].upper()}{HELP[1:]}.", allow_abbrev=False)
+    command.add_argument("file", type=Path, metavar="FILE", help="the users file, as in --conf users FILE")
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    add = actions.add_parser("add", help="add a user, or give one another password or role; asks for the password")
+    add.add_argument("name", help="1 to 64 letters, digits and . _ - @")
+    add.add_argument("--role", choices=[role.title for role in Role], help="needed for a new user")
+    add.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
+    actions.add_parser("remove", help="remove a user, whose open sessions end").add_argument("name")
+    actions.add_parser("list", help="list the users with their roles")
