@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 
-from lib.command_line.project import study_bar
+from lib.command_line.project import published_file, study_bar
 from lib.config import Config
+from lib.device import limit_threads
 from lib.errors import ConfigError
+from lib.export.bundle import export_bundle
 from lib.export.dataset import export_dataset
+from lib.export.network import export_torchscript
+from lib.inference.model_file import Model
 from lib.studies.labels import label_map
 from lib.studies.modalities import project_cases
 
@@ -16,10 +20,20 @@ LEFT_OUT = 2  # exit status where a study could not be used
 
 
 def run_export(options: argparse.Namespace, config: Config) -> int:
-    """Write what is asked for."""
-    if not options.dataset:
-        raise ConfigError("Say what to export: --dataset DIR")
-    return _dataset(options, config)
+    """Write what is asked for, the model first."""
+    targets = [(options.bundle, export_bundle), (options.torchscript, export_torchscript)]
+    wanted = [(target, write) for target, write in targets if target]
+    if not (wanted or options.dataset):
+        raise ConfigError(
+            "Say what to export: --bundle DIR or --torchscript FILE for the model, --dataset DIR for the labels"
+        )
+    if wanted:
+        limit_threads(config)
+        model = Model.load(published_file(options, config))
+    for target, write in wanted:
+        difference = write(model, target, options.series)
+        print(f"Model {model.version} is in {target}; its probabilities differ by {difference:.2g} at most.")
+    return _dataset(options, config) if options.dataset else 0
 
 
 def _dataset(options: argparse.Namespace, config: Config) -> int:

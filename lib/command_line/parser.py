@@ -21,7 +21,7 @@ COMMON = {  # the settings that --help explains for each command
     "versions": ("model",),
     "restore": ("model",),
     "report": ("model", *COMPUTE),
-    "export": ("labels", "modalities", "model"),
+    "export": ("labels", "modalities", "model", "threads"),
     "labels": ("keep_labels", "model"),
     "outlook": ("model",),
     "skip": ("model",),
@@ -37,7 +37,7 @@ HELP = {
     "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
     "versions": "list the published versions",
     "restore": "make an earlier version the live model again",
-    "export": "write the labelled studies as a data set for other programs",
+    "export": "write the live model or the labelled studies for other programs",
     "report": "write the report of a training again: settings, cases, curves, Dice of each study, pictures",
     "outlook": "estimate what the next labels would bring, by the trainings so far",
     "labels": "list the labels that were kept of each study, and go back to one of them",
@@ -133,6 +133,10 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
 
 def _add_export_options(command: argparse.ArgumentParser) -> None:
     what = "new folder for the labelled studies in the form of the Medical Segmentation Decathlon"
+    bundle = "new folder for the live model as a MONAI bundle, which monai.bundle runs without this program"
+    command.add_argument("--bundle", type=Path, metavar="DIR", help=bundle)
+    network = "file for the networks' mean probability of preprocessed patches"
+    command.add_argument("--torchscript", type=Path, metavar="FILE", help=network)
     command.add_argument("--dataset", type=Path, metavar="DIR", help=what)
     command.add_argument("--unlabelled", action="store_true", help="with --dataset: the other studies as test images")
     command.add_argument("--series", metavar="NAME", help="of patients with several series: which modality")

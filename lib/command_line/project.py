@@ -34,18 +34,23 @@ def project_folder(options: argparse.Namespace, config: Config) -> ModelFolder:
 
 
 def published(options: argparse.Namespace, config: Config) -> Segmenter:
+    """The model of :func:`published_file`, made ready for images."""
+    limit_threads(config)
+    overlap = config.overlap if "overlap" in given_settings(options) else None
+    return Segmenter.load(published_file(options, config), config.device, overlap)
+
+
+def published_file(options: argparse.Namespace, config: Config) -> Path:
     """The published model that ``--model`` names as a file, else the live one of the model folder.
 
     Raises:
         NotReadyError: there is none.
     """
-    limit_threads(config)
     file = Path(config.model) if config.model and Path(config.model).is_file() else project_folder(options, config).live
     if file is None:
         place = project_folder(options, config).path
         raise NotReadyError(f"There is no model in {place} yet; train one first, or name one with --model")
-    overlap = config.overlap if "overlap" in given_settings(options) else None
-    return Segmenter.load(file, config.device, overlap)
+    return file
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy as np
 
 from lib.config import Config
 from lib.errors import ConfigError, NotReadyError, StudyError
+from lib.export.target import check_new
 from lib.files import write_whole
 from lib.studies.alignment import label_on
 from lib.studies.cases import Case, is_picture, study_id
@@ -64,8 +65,7 @@ def export_dataset(
         NotReadyError: no study with a label could be written.
     """
     check_series(series, config)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{folder} is there and not empty; name a new folder for the data set")
+    check_new(folder)
     labelled = [case for case in cases if case.label]
     if not labelled:
         raise NotReadyError("No study is labelled yet; submit at least one label, then export")
