@@ -49,5 +49,6 @@ def surround(app: FastAPI, ours: Surrounded) -> None:
     app.dependency_overrides[get_current_user] = monailabel_user
     threads = threaded(Known(app.build_middleware_stack()), ours.config)
     ours.metrics.watch(threads.infer)
+    ours.live.crowded = lambda: bool(threads.infer.queue)
     inner = Access(threads, door, ours.audit, prefix)
     app.middleware_stack = Measured(guarded(inner, ours.config), ours.metrics)

@@ -27,10 +27,15 @@ class LiveModel:
         file: where trainings publish; it need not exist yet.
         training: whether a training runs at the moment. While it does, predictions take one thread: more would spin
             on the cores that the training needs (see ``lib/__init__.py``), and slow down both by far more than that.
+
+    Attributes:
+        crowded: whether more predictions wait for their turn. While they do, each leaves a core to those who only ask
+            for something: many readers are served as fast, and ``/info/`` answers them sooner.
     """
 
     def __init__(self, file: Path, config: Config, training: Callable[[], bool] = lambda: False) -> None:
         self.file, self.config, self.training = file, config, training
+        self.crowded: Callable[[], bool] = lambda: False
         self._threads = config.threads or torch.get_num_threads()
         self._predicting, self._loading = threading.Semaphore(config.inferences), threading.Lock()
         self._stamp: tuple[int, int] | None = None
@@ -51,7 +56,7 @@ class LiveModel:
         """
         with self._predicting:
             segmenter = self._newest()
-            torch.set_num_threads(1 if self.training() else self._threads)  # of this thread, where the block runs
+            torch.set_num_threads(self._spared())  # of this thread, where the block runs
             yield segmenter
 
     def apart(self) -> Segmenter:
@@ -62,7 +67,7 @@ class LiveModel:
         """
         if not self.exists:
             raise NotReadyError(NO_MODEL)
-        torch.set_num_threads(1 if self.training() else self._threads)
+        torch.set_num_threads(self._spared())
         return Segmenter.load(self.file, self.config.device, self.config.overlap)
 
     def loaded(self) -> Segmenter | None:
@@ -75,6 +80,12 @@ class LiveModel:
         except SemisegError as error:
             logger.error("%s", error)
             return None
+
+    def _spared(self) -> int:
+        """How many threads a prediction takes now."""
+        if self.training():
+            return 1
+        return max(1, self._threads - 1) if self.crowded() else self._threads
 
     def _newest(self) -> Segmenter:
         with self._loading:

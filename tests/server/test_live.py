@@ -56,6 +56,22 @@ def test_while_a_training_runs_predictions_take_one_thread(
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize(("threads", "left"), [(1, 1), (2, 1), (4, 3)])
+def test_while_others_wait_a_prediction_leaves_a_core(
+    live: LiveModel, publish: Callable[..., str], threads: int, left: int
+) -> None:
+    publish()
+    wide, waiting = LiveModel(live.file, Config(threads=threads)), [True, False]
+    wide.crowded = lambda: waiting.pop(0)
+    before = torch.get_num_threads()
+    try:
+        for expected in (left, threads):
+            with wide.use():
+                assert torch.get_num_threads() == expected
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_look_at_the_model_does_not_wait_for_a_prediction(live: LiveModel, publish: Callable[..., str]) -> None:
     publish()
     with live.use() as segmenter:
