@@ -30,6 +30,7 @@ from lib.files import full_disk_said, remove, write_whole
 from lib.server.cases import FINAL, case_of, labelled_cases, values
 from lib.server.checks import check_image, check_label, check_name
 from lib.server.index_file import mend_index
+from lib.server.news import News
 from lib.studies.cases import SPELLINGS, Case
 from lib.studies.label_history import STAMP, Kept, LabelHistory, index_lock, place
 
@@ -77,6 +78,7 @@ class FolderDatastore(LocalDatastore):
         self._processes = index_lock(Path(folder))
         self.history = LabelHistory(Path(folder) / "labels", config.keep_labels)
         self._refused: set[str] = set()
+        self._news = News(folder, os.path.join(folder, "datastore_v2.json"))
         self._cases: dict[str, tuple[Any, Case]] = {}
         with self._processes:
             mend_index(Path(folder) / "datastore_v2.json")
@@ -86,6 +88,8 @@ class FolderDatastore(LocalDatastore):
             self._agree_with_history()
         if auto_reload:  # files that are renamed into place, by this class and by many tools
             self._handler.on_moved = self._on_moved
+            heard = self._handler.dispatch
+            self._handler.dispatch = lambda event: heard(event) if self._news.is_news(event) else None
 
     def get_image_uri(self, image_id: str) -> str:
         """The file under its own name, which tells the modality; the library would follow a link to another one."""
@@ -197,6 +201,7 @@ class FolderDatastore(LocalDatastore):
         before = self.get_label_uri(kept.study, kept.tag)
         target = Path(self._datastore.label_path(kept.tag)) / self._filename(kept.study, ending)
         place(kept, target)
+        self._news.own(target)
         if before and Path(before) != target:
             remove(Path(before))
         self._datastore.objects[kept.study].labels[kept.tag] = DataModel(info=kept.info, ext=ending)
@@ -248,10 +253,10 @@ class FolderDatastore(LocalDatastore):
             yield
 
     def _on_moved(self, event: Any) -> None:
-        if event.dest_path == self._datastore_config_path:
-            self._init_from_datastore_file()
-        else:
+        if event.dest_path != self._datastore_config_path:
             self._on_any_event(event)
+        elif os.stat(self._datastore_config_path).st_mtime != self._config_ts:  # another process's
+            self._init_from_datastore_file()
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         with self._alone(reload=False):
