@@ -200,8 +200,7 @@ class FolderDatastore(LocalDatastore):
         self._keep_present(kept.study, kept.tag)
         before = self.get_label_uri(kept.study, kept.tag)
         target = Path(self._datastore.label_path(kept.tag)) / self._filename(kept.study, ending)
-        place(kept, target)
-        self._news.own(target)
+        place(kept, target, lambda draft: self._news.own(target, draft))
         if before and Path(before) != target:
             remove(Path(before))
         self._datastore.objects[kept.study].labels[kept.tag] = DataModel(info=kept.info, ext=ending)

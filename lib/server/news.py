@@ -25,9 +25,9 @@ class News:
         self.folder, self.index = folder, index
         self._own: dict[str, tuple[int, int]] = {}
 
-    def own(self, file: Path) -> None:
-        """The datastore itself has put this file there and knows of it."""
-        self._own[str(file)] = _stamp(str(file))
+    def own(self, file: Path, draft: Path) -> None:
+        """The datastore itself is about to move this draft there: said before, because the event is fast."""
+        self._own[str(file)] = _stamp(str(draft))
 
     def is_news(self, event: Any) -> bool:
         """Of an event of watchdog: a visible file was made, moved or deleted, and not put there by ourselves."""

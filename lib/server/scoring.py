@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from monailabel.interfaces.datastore import Datastore
@@ -20,6 +23,9 @@ from lib.studies.cases import UNLABELLED, study_id
 from lib.training.model_folder import ModelFolder
 
 logger = logging.getLogger(__name__)
+
+TASK = ("interfaces", "utils", "app.py")  # the end of the program that MONAI Label starts for a task
+LAST = 19  # of the priorities of Linux
 
 
 class DiceScoring(ScoringMethod):
@@ -83,11 +89,18 @@ class UncertaintyScoring(ScoringMethod):
         Raises:
             NotReadyError: no model was published yet.
         """
+        give_way()
         segmenter = self.live.apart()
         waiting, labelled = worklist(datastore, self.settings.modalities, segmenter.strength)
         cases = [*labelled, *waiting]  # those that are labelled, too: others are to be unlike them
         scored = score_studies(segmenter, cases, self.scores, self.settings.score_minutes, self.training.locked)
         return {"version": segmenter.version, "scored": scored}
+
+
+def give_way() -> None:
+    """In a task's own process, take only what others leave of the processor: a reader's inference comes first."""
+    if Path(sys.argv[0]).parts[-len(TASK) :] == TASK:
+        os.setpriority(os.PRIO_PROCESS, 0, LAST)
 
 
 def _means(done: Sequence[Evaluation], sides: Mapping[str, str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -161,10 +161,15 @@ class LabelHistory:
         write_whole(kept.file.with_name(f"{kept.stamp}.json"), json.dumps(about, indent=1, default=str))
 
 
-def place(kept: Kept, target: Path) -> None:
-    """Make a kept label the file at its place, in one step."""
+def place(kept: Kept, target: Path, about_to: Callable[[Path], object] = lambda draft: None) -> None:
+    """Make a kept label the file at its place, in one step.
+
+    Args:
+        about_to: told of the draft that will be moved there.
+    """
     with whole_file(target) as draft:
         shutil.copyfile(kept.file, draft)
+        about_to(draft)
 
 
 def index_lock(studies: Path) -> FileLock:

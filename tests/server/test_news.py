@@ -36,14 +36,16 @@ def test_reading_writing_on_and_drafts_are_none(news: News, tmp_path: Path) -> N
 
 def test_a_label_of_our_own_is_none_until_somebody_replaces_or_deletes_it(news: News, tmp_path: Path) -> None:
     label = tmp_path / "labels" / "final" / "a.nii.gz"
-    label.write_bytes(b"ours")
-    news.own(label)
+    draft = label.with_name("draft")
+    draft.write_bytes(b"ours")
+    news.own(label, draft)
+    draft.replace(label)
     arrived = events.FileMovedEvent(str(tmp_path / "labels" / "final" / ".part-1" / "a.nii.gz"), str(label))
     assert not news.is_news(arrived)
     other = tmp_path / "other"
     other.write_bytes(b"theirs")
     other.replace(label)
     assert news.is_news(arrived)
-    news.own(label)
+    news.own(label, label)
     label.unlink()
     assert news.is_news(events.FileDeletedEvent(str(label)))

@@ -14,7 +14,7 @@ from lib.selection.store import ScoreStore
 from lib.server.cases import FINAL, case_of
 from lib.server.datastore import FolderDatastore
 from lib.server.live import LiveModel
-from lib.server.scoring import DiceScoring, UncertaintyScoring
+from lib.server.scoring import DiceScoring, UncertaintyScoring, give_way
 from lib.server.train_stats import TrainStats
 from lib.studies.reading import read_volume
 from lib.training.model_folder import ModelFolder
@@ -82,3 +82,17 @@ def test_without_a_model_there_is_nothing_to_score(
         assert task.info()["config"] == {}
         with pytest.raises(NotReadyError, match="no model yet"):
             task({}, datastore)
+
+
+@pytest.mark.parametrize(
+    ("program", "expected"),
+    [("/python/monailabel/interfaces/utils/app.py", [19]), ("/python/monailabel/main.py", []), ("app.py", [])],
+)
+def test_only_a_process_of_its_own_gives_way(
+    program: str, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[int] = []
+    monkeypatch.setattr("sys.argv", [program, "-m", "scoring"])
+    monkeypatch.setattr("os.setpriority", lambda which, who, priority: given.append(priority))
+    give_way()
+    assert given == expected
