@@ -175,7 +175,7 @@ class Server:
 
     def _loading(self) -> list[psutil.Process]:
         """The process of a training of this server, also before it holds the project."""
-        return [child for child in psutil.Process(self.process.pid).children() if "train" in child.cmdline()]
+        return [child for child in psutil.Process(self.process.pid).children() if _trains(child)]
 
     def _train(self) -> requests.Response:
         return self.session.post(f"{self.url}/train/semiseg", json={}, timeout=PATIENCE)
@@ -184,6 +184,14 @@ class Server:
         assert self.process.poll() is None, f"the server ended; see {self.log}:\n{self.log.read_text()[-3000:]}"
         with contextlib.suppress(requests.ConnectionError):
             return self.session.get(f"{self.url}/info/", timeout=PATIENCE).ok
+        return False
+
+
+def _trains(process: psutil.Process) -> bool:
+    """Not if it has ended since it was listed: the server's children come and go while they are looked at."""
+    try:
+        return "train" in process.cmdline()
+    except psutil.NoSuchProcess:  # a zombie too
         return False
 
 

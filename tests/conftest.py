@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lib.studies.phantoms import write_studies
+from tests.clock import Clock
 
 torch.set_num_threads(1)
 
@@ -29,6 +30,11 @@ def phantom_studies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def studies(phantom_studies: Path, tmp_path: Path) -> Path:
     """A copy of ``phantom_studies`` that the test may change."""
     return shutil.copytree(phantom_studies, tmp_path / "studies")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from lib.access.audit import AuditLog
-from lib.access.door import ENDED, Door
+from lib.access.authenticator import ENDED, Authenticator
 from lib.access.people import Person
 from lib.access.table import STUDY_KEYS, Entry, Table
 from lib.errors import ForbiddenError, LoginError, NotFoundError, SemisegError
@@ -32,16 +32,16 @@ class Access:
     """An ASGI layer.
 
     Args:
-        door: None: there are no users, and everybody may do everything.
+        authenticator: None: there are no users, and everybody may do everything.
         prefix: of all routes.
     """
 
-    def __init__(self, app: ASGIApp, door: Door | None, audit: AuditLog, prefix: str = "") -> None:
-        self.app, self.door, self.audit, self.prefix = app, door, audit, prefix
+    def __init__(self, app: ASGIApp, authenticator: Authenticator | None, audit: AuditLog, prefix: str = "") -> None:
+        self.app, self.authenticator, self.audit, self.prefix = app, authenticator, audit, prefix
         self.table = Table(prefix)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "websocket" and self.door:
+        if scope["type"] == "websocket" and self.authenticator:
             await send({"type": "websocket.close", "code": 1008})  # no route has one
             return
         if scope["type"] != "http":
@@ -49,7 +49,7 @@ class Access:
             return
         entry = self.table.find(scope["method"], route_path(scope))
         try:
-            person = await self._person(Request(scope), entry) if self.door else None
+            person = await self._person(Request(scope), entry) if self.authenticator else None
         except LoginError as error:
             if _is_navigation(Request(scope)):
                 await RedirectResponse(self._login_address(scope), 303)(scope, receive, send)
@@ -71,10 +71,10 @@ class Access:
             LoginError, ForbiddenError: who may not. NotFoundError: there is no such route.
             SemisegError: it cannot be found out.
         """
-        assert self.door
+        assert self.authenticator
         is_open = entry is not None and entry.role is None
         try:
-            person = await self._known(request, self.door)
+            person = await self._known(request, self.authenticator)
         except SemisegError:
             if is_open:
                 return None
@@ -89,11 +89,11 @@ class Access:
             )
         return person
 
-    async def _known(self, request: Request, door: Door) -> Person | None:
+    async def _known(self, request: Request, authenticator: Authenticator) -> Person | None:
         token = bearer(request)
         if token is None:
-            return door.of_session(request.cookies.get(door.sessions.cookie, ""))
-        return door.of_session(token) or await asyncio.to_thread(door.directory.verify, token)
+            return authenticator.of_session(request.cookies.get(authenticator.sessions.cookie, ""))
+        return authenticator.of_session(token) or await asyncio.to_thread(authenticator.directory.verify, token)
 
     def _login_address(self, scope: Scope) -> str:
         root, query = scope.get("root_path", ""), scope["query_string"].decode("latin-1")

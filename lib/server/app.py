@@ -23,13 +23,13 @@ from lib.config import STRATEGIES, Config
 from lib.device import limit_threads, pick_device, pick_precision
 from lib.errors import ConfigError, DicomServerError, NotFoundError, NotReadyError, SemisegError, StudyError
 from lib.selection.store import ScoreStore
+from lib.server.authentication import ask_own_server
 from lib.server.background import Arrivals, Describing, forget_removed
 from lib.server.cases import OnDemand, image_file, labelled_cases, worklist
-from lib.server.discreet import keep_patients_out_of_logs
-from lib.server.doors import ask_own_server
 from lib.server.gauges import ProjectGauges
 from lib.server.layers import surround
 from lib.server.live import LiveModel
+from lib.server.log_filter import keep_patients_out_of_logs
 from lib.server.metrics import Metrics
 from lib.server.scoring import DiceScoring, UncertaintyScoring
 from lib.server.segmentation import SegmentationTask

@@ -252,10 +252,10 @@ class FolderDatastore(LocalDatastore):
             yield
 
     def _on_moved(self, event: Any) -> None:
-        if event.dest_path != self._datastore_config_path:
-            self._on_any_event(event)
-        elif os.stat(self._datastore_config_path).st_mtime != self._config_ts:  # another process's
+        if event.dest_path == self._datastore_config_path:
             self._init_from_datastore_file()
+        else:
+            self._on_any_event(event)
 
     def _update_datastore_file(self, lock: bool = True) -> None:
         with self._alone(reload=False):

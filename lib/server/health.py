@@ -64,18 +64,18 @@ def health_router(app: Served) -> APIRouter:
     return router
 
 
-def places(app: Served) -> dict[str, Path]:
+def folders(app: Served) -> dict[str, Path]:
     """The folders that grow: the project's own and, where they are no server, the studies."""
     return {"model": app.folder.path} | ({} if "://" in str(app.studies) else {"studies": Path(app.studies)})
 
 
 def free_bytes(app: Served) -> dict[str, int]:
-    """Free space by :func:`places`, without those that cannot be asked."""
+    """Free space by :func:`folders`, without those that cannot be asked."""
     return dict(_free(app))
 
 
 def _free(app: Served) -> Iterator[tuple[str, int]]:
-    for name, place in places(app).items():
+    for name, place in folders(app).items():
         try:
             yield name, shutil.disk_usage(place).free
         except OSError:
@@ -88,7 +88,7 @@ def _studies(app: Served) -> str:
         if isinstance(store, OnDemand):
             store.cases()  # which asks the server now and then
             return "the DICOM server does not answer or refuses the password" if store.trouble else ""
-        folder = places(app).get("studies")
+        folder = folders(app).get("studies")
         if folder is not None:
             with os.scandir(folder) as entries:
                 next(entries, None)
@@ -107,5 +107,5 @@ def _store(scores: ScoreStore) -> str:
 
 def _disk(app: Served) -> str:
     free = free_bytes(app)
-    full = sorted(name for name in places(app) if free.get(name, 0) < LEAST_FREE)
+    full = sorted(name for name in folders(app) if free.get(name, 0) < LEAST_FREE)
     return f"less than {LEAST_FREE >> 20} MB are free for: {', '.join(full)}" if full else ""

@@ -15,14 +15,14 @@ from lib.access.audit import AuditLog
 from lib.server import viewer, worklist
 from lib.server.access import Access
 from lib.server.auth_routes import auth_router
+from lib.server.authentication import authenticator_of
 from lib.server.caller import Known, monailabel_user
-from lib.server.closed import router as closed_routes
-from lib.server.doors import door_of
 from lib.server.failures import answer_in_sentences
 from lib.server.guard import close_cors, guarded
 from lib.server.health import Served, health_router
 from lib.server.metrics import Measured, Metrics
 from lib.server.proxy import proxy_router, proxy_to
+from lib.server.restricted_routes import router as closed_routes
 from lib.server.routes import put_in_place
 from lib.server.threads import threaded
 from lib.server.transfers import router as transfer_routes
@@ -41,8 +41,14 @@ def surround(app: FastAPI, ours: Surrounded) -> None:
     Raises:
         ConfigError: it cannot be known who may come in.
     """
-    prefix, door = settings.MONAI_LABEL_API_STR, door_of(ours.config, ours.folder.path, ours.audit)
-    plain = auth_router(door, prefix), health_router(ours), ours.metrics.router(), viewer.router, worklist.router
+    prefix, authenticator = settings.MONAI_LABEL_API_STR, authenticator_of(ours.config, ours.folder.path, ours.audit)
+    plain = (
+        auth_router(authenticator, prefix),
+        health_router(ours),
+        ours.metrics.router(),
+        viewer.router,
+        worklist.router,
+    )
     put_in_place(app, *plain, transfer_routes, closed_routes, proxy_router(proxy_to(ours.studies)))
     answer_in_sentences(app)
     close_cors(app)
@@ -50,5 +56,5 @@ def surround(app: FastAPI, ours: Surrounded) -> None:
     threads = threaded(Known(app.build_middleware_stack()), ours.config)
     ours.metrics.watch(threads.infer)
     ours.live.crowded = lambda: bool(threads.infer.queue)
-    inner = Access(threads, door, ours.audit, prefix)
+    inner = Access(threads, authenticator, ours.audit, prefix)
     app.middleware_stack = Measured(guarded(inner, ours.config), ours.metrics)

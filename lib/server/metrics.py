@@ -18,7 +18,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lib.server.places import Places
+from lib.server.limiter import Limiter
 
 disable_created_metrics()  # when each series began: as many lines again, which nobody asks for
 
@@ -60,11 +60,11 @@ class Metrics:
         for collector in more:
             self.registry.register(collector)
 
-    def watch(self, places: Places) -> None:
-        """Tell how many inferences are at work and wait for these places, and how long they waited."""
-        self.inferences.labels("running").set_function(lambda: places.busy)
-        self.inferences.labels("waiting").set_function(lambda: len(places.queue))
-        places.waited = self.stages.labels("queue").observe
+    def watch(self, limiter: Limiter) -> None:
+        """Tell how many inferences are at work and wait for one of its places, and how long they waited."""
+        self.inferences.labels("running").set_function(lambda: limiter.busy)
+        self.inferences.labels("waiting").set_function(lambda: len(limiter.queue))
+        limiter.waited = self.stages.labels("queue").observe
 
     def inferred(self, latencies: Mapping[str, float]) -> None:
         """An inference ended: seconds by stage, as its answer has them."""

@@ -25,7 +25,7 @@ from lib.errors import SemisegError
 from lib.inference.abandon import run_unless
 from lib.server.bodies import CHUNK, SMALL, Body, Limits, spool, take_in
 from lib.server.failures import refuse
-from lib.server.places import Places
+from lib.server.limiter import Limiter
 
 QUICK, TASKS = 32, 2  # requests at the same time: such as /info/, and those with run_sync
 QUICK_WAITING, TASKS_WAITING = 512, 8
@@ -49,9 +49,9 @@ class Threaded:
 
     def __init__(self, app: ASGIApp, limits: Limits, inferences: int = 1, queue: int = 16, quick: int = QUICK) -> None:
         self.app, self.limits = app, limits
-        self.infer = Places(inferences, queue, "segmentations")
-        self.tasks = Places(TASKS, TASKS_WAITING, "tasks that were asked to run at once")
-        self.quick = Places(quick, QUICK_WAITING, "requests")
+        self.infer = Limiter(inferences, queue, "segmentations")
+        self.tasks = Limiter(TASKS, TASKS_WAITING, "tasks that were asked to run at once")
+        self.quick = Limiter(quick, QUICK_WAITING, "requests")
         self.threads = ThreadPoolExecutor(inferences + TASKS + quick, thread_name_prefix="REQUEST")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +74,7 @@ class Threaded:
             outbox: asyncio.Queue[Message | None] = asyncio.Queue()
             sending = asyncio.ensure_future(_deliver(outbox, send))
             try:
-                async with _departure(receive) as gone, self._places(scope).place(gone):
+                async with _departure(receive) as gone, self._limiter(scope).place(gone):
                     await self._run(scope, body, gone, outbox)
             finally:
                 outbox.put_nowait(None)
@@ -106,7 +106,7 @@ class Threaded:
         scope["headers"] = [header for header in scope["headers"] if header[0].lower() not in RANGES]
         await loop.run_in_executor(self.threads, lambda: run_unless(gone.done, lambda: asyncio.run(handle())))
 
-    def _places(self, scope: Scope) -> Places:
+    def _limiter(self, scope: Scope) -> Limiter:
         if b"run_sync=" in scope["query_string"].lower():
             return self.tasks
         return self.infer if "/infer/" in scope["path"] and scope["method"] == "POST" else self.quick

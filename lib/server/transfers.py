@@ -19,10 +19,10 @@ from monailabel.utils.others.generic import file_checksum, get_mime_type, remove
 
 from lib.errors import ConfigError, NotFoundError
 from lib.server.checks import check_name
-from lib.server.kept import held, keep, session
 from lib.server.params import for_inference
 from lib.server.routes import admin_role, annotator_role, served_app, user_role
 from lib.server.strict_json import parse_object
+from lib.server.uploads import held, keep, session
 from lib.studies.cases import study_id
 
 router = APIRouter()

@@ -11,20 +11,9 @@ import pytest
 from lib.access.people import Person, Role
 from lib.access.sessions import Sessions
 from lib.errors import ConfigError
+from tests.clock import Clock
 
 ANN = Person("ann", Role.READER)
-
-
-class Clock:
-    now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 @pytest.fixture

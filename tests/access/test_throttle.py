@@ -7,18 +7,7 @@ import pytest
 from lib.access import throttle as module
 from lib.access.throttle import Throttle
 from lib.errors import TooOftenError
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.clock import Clock
 
 
 @pytest.fixture

@@ -9,21 +9,7 @@ import pytest
 from lib.errors import ConfigError, NotReadyError
 from lib.selection.leases import Lease
 from lib.selection.store import ScoreStore
-
-
-class Clock:
-    """Stands still unless it is turned."""
-
-    def __init__(self) -> None:
-        self.seconds = 1000.0
-
-    def __call__(self) -> float:
-        return self.seconds
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
+from tests.clock import Clock
 
 
 @pytest.fixture
@@ -43,9 +29,9 @@ def test_a_study_is_open_with_one_reader_at_a_time(store: ScoreStore) -> None:
 
 def test_a_lease_ends_by_itself(store: ScoreStore, clock: Clock) -> None:
     store.leases.lease("a", "ann", 10)
-    clock.seconds += 599
+    clock.now += 599
     assert store.leases.taken("bob").leased == {"a"}
-    clock.seconds += 1
+    clock.now += 1
     assert store.leases.taken("bob").leased == frozenset()
     assert store.leases.open() == []
     assert not store.leases.release("a"), "there was nothing to give back any more"
@@ -54,9 +40,9 @@ def test_a_lease_ends_by_itself(store: ScoreStore, clock: Clock) -> None:
 
 def test_the_same_reader_renews_it(store: ScoreStore, clock: Clock) -> None:
     store.leases.lease("a", "ann", 10)
-    clock.seconds += 500
+    clock.now += 500
     assert store.leases.lease("a", "ann", 10).until == 2100.0
-    clock.seconds += 500
+    clock.now += 500
     assert store.leases.open() == [Lease("a", "ann", 2100.0)]
 
 

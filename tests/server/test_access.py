@@ -354,9 +354,12 @@ def test_tokens_of_a_realm_are_let_in_and_forged_ones_not(realm: Provider, serve
 def test_a_token_of_a_realm_is_no_cookie(realm: Provider, serve: Serve) -> None:
     served = serve()
     cookie = served.middleware_stack
-    while not hasattr(cookie, "door"):
+    while not hasattr(cookie, "authenticator"):
         cookie = cookie.app
-    assert client(served, Cookie=f"{cookie.door.sessions.cookie}={realm.token()}").get("/info/").status_code == 401
+    assert (
+        client(served, Cookie=f"{cookie.authenticator.sessions.cookie}={realm.token()}").get("/info/").status_code
+        == 401
+    )
 
 
 @pytest.mark.parametrize("fault", ["missing", "open", "damaged", "both"])
@@ -388,6 +391,6 @@ def test_a_process_of_the_server_is_let_in(guarded: FastAPI, app: SemisegApp, mo
         asked.append(url)
         return client(guarded, **headers).get("/info/")
 
-    monkeypatch.setattr("lib.server.doors.requests.post", post)
+    monkeypatch.setattr("lib.server.authentication.requests.post", post)
     assert app._local_request("/scoring/uncertainty", None, "Scoring")
     assert asked == [f"http://127.0.0.1:{settings.MONAI_LABEL_SERVER_PORT}/scoring/uncertainty"]

@@ -1,4 +1,4 @@
-"""The door of a server, as its settings have it: open, by a users file, or by an identity provider."""
+"""Who may log in at a server, as its settings have it: everybody, by a users file, or by an identity provider."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import requests
 from monailabel.config import settings
 
 from lib.access.audit import AuditLog
-from lib.access.door import Door
+from lib.access.authenticator import Authenticator
 from lib.access.oidc import Realm
 from lib.access.people import Directory, Role
 from lib.access.sessions import Sessions
@@ -34,8 +34,8 @@ def sessions_of(config: Config, folder: Path) -> Sessions:
     return Sessions(folder / "sessions.json", config.session_hours)
 
 
-def door_of(config: Config, folder: Path, audit: AuditLog) -> Door | None:
-    """The door; None: everybody may do everything.
+def authenticator_of(config: Config, folder: Path, audit: AuditLog) -> Authenticator | None:
+    """The authenticator of these settings; None: everybody may do everything.
 
     Args:
         folder: the model folder.
@@ -48,7 +48,7 @@ def door_of(config: Config, folder: Path, audit: AuditLog) -> Door | None:
     if config.users and settings.MONAI_LABEL_AUTH_ENABLE:
         raise ConfigError("Users come from a file (--conf users) or a realm (MONAI_LABEL_AUTH_ENABLE); take away one")
     directory = _users_file(Path(config.users), audit) if config.users else _realm()
-    return Door(directory, sessions_of(config, folder), audit, Throttle())
+    return Authenticator(directory, sessions_of(config, folder), audit, Throttle())
 
 
 def ask_own_server(config: Config, folder: Path, url: str, params: Mapping[str, Any]) -> requests.Response:

@@ -16,7 +16,7 @@ USUAL = 2.0  # s; what a request takes as long as none has ended
 RECENT = 0.3  # weight of the newest request in the mean
 
 
-class Places:
+class Limiter:
     """Belongs to one event loop.
 
     Args:

@@ -7,7 +7,7 @@ import logging
 import pytest
 from uvicorn.logging import AccessFormatter
 
-from lib.server.discreet import NoQueries, keep_patients_out_of_logs
+from lib.server.log_filter import NoQueries, keep_patients_out_of_logs
 
 QUERY = "PatientName=DOE%5EJOHN&PatientID=4711"
 

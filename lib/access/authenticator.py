@@ -1,4 +1,4 @@
-"""The door: logs people in and out, and says whose session a token is."""
+"""Logs people in and out, and says whose session a token is."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lib.errors import LoginError, TooOftenError
 ENDED = "You are not logged in, or your login has ended: log in (GET /auth/login, POST /auth/token)"
 
 
-class Door:
+class Authenticator:
     """Of one server.
 
     Args:
