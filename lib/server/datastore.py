@@ -68,7 +68,6 @@ class FolderDatastore(LocalDatastore):
     get_labeled_images, get_unlabeled_images = _reader("get_labeled_images"), _reader("get_unlabeled_images")
     get_image_info, get_label_info = _reader("get_image_info"), _reader("get_label_info")
     get_labels_by_image_id = _reader("get_labels_by_image_id")
-    _init_from_datastore_file = _reader("_init_from_datastore_file")  # for a moment it has no folder, or no studies
     update_image_info = _writer("update_image_info")
     _reconcile_datastore = _writer("_reconcile_datastore")
 
@@ -80,6 +79,7 @@ class FolderDatastore(LocalDatastore):
         self._refused: set[str] = set()
         self._news = News(folder, os.path.join(folder, "datastore_v2.json"))
         self._cases: dict[str, tuple[Any, Case]] = {}
+        self._listed: list[Case] | None = None
         with self._processes:
             mend_index(Path(folder) / "datastore_v2.json")
         extensions = [f"*{end}" for end in SPELLINGS]
@@ -108,13 +108,18 @@ class FolderDatastore(LocalDatastore):
     def cases(self) -> list[Case]:
         """All studies, those with a final label with it; what has not changed since the last call is not made anew."""
         with self._threads:
-            before, self._cases = self._cases, {}
-            for study, item in self._datastore.objects.items():
-                label = item.labels.get(FINAL)
-                state = (item.image.ext, label and (label.ext, label.info.get("label_info")))
-                known = before.get(study)
-                self._cases[study] = known if known and known[0] == state else (state, case_of(self, study))
-            return [case for _, case in self._cases.values()]
+            if self._listed is None:
+                self._listed = self._list_cases()
+            return list(self._listed)
+
+    def _list_cases(self) -> list[Case]:
+        before, self._cases = self._cases, {}
+        for study, item in self._datastore.objects.items():
+            label = item.labels.get(FINAL)
+            state = (item.image.ext, label and (label.ext, label.info.get("label_info")))
+            known = before.get(study)
+            self._cases[study] = known if known and known[0] == state else (state, case_of(self, study))
+        return [case for _, case in self._cases.values()]
 
     def add_image(self, image_id: str, image_filename: str, image_info: dict[str, Any]) -> str:
         """Add an image, or replace one that has no label yet.
@@ -250,6 +255,11 @@ class FolderDatastore(LocalDatastore):
             if reload:
                 self._init_from_datastore_file()
             yield
+
+    def _init_from_datastore_file(self, throw_exception: bool = False) -> None:
+        with self._threads:  # for a moment it has no folder, or no studies
+            self._listed = None  # each change begins with this too
+            super()._init_from_datastore_file(throw_exception)
 
     def _on_moved(self, event: Any) -> None:
         if event.dest_path == self._datastore_config_path:
