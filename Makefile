@@ -5,7 +5,7 @@ PORT ?= 8000
 PACS_PORT ?= 8042
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-e2e test-faults lint serve pacs pacs-stop ohif clean
+.PHONY: help demo test test-e2e test-faults lint docs serve pacs pacs-stop ohif clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' Makefile
@@ -29,6 +29,10 @@ lint: .venv/installed-dev ## Check style and types only
 	.venv/bin/python -m ruff check .
 	.venv/bin/python -m mypy
 
+docs: .venv/installed-dev ## Build the documentation into site/; a broken link, anchor or docstring is an error
+	.venv/bin/python -m sphinx --fail-on-warning --quiet --jobs auto docs site
+	@echo "The documentation: site/index.html"
+
 serve: $(if $(STUDIES),.venv/installed) ## Serve your studies: make serve STUDIES=folder (HOST=0.0.0.0: to other machines)
 	@test -n "$(STUDIES)" || { echo "Name the folder of your studies: make serve STUDIES=folder"; exit 2; }
 	.venv/bin/python -m monailabel.main start_server --app apps/semiseg --studies "$(STUDIES)" \
@@ -46,7 +50,7 @@ ohif: pacs ## Serve that PACS with the OHIF viewer
 		--studies "http://127.0.0.1:$(PACS_PORT)/dicom-web" --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
 clean: ## Remove the environment, caches and demo studies; models stay
-	rm -rf .venv demo .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv demo tutorial site .pytest_cache .ruff_cache .mypy_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps stand in the environment itself, so that removing .venv removes them too.

@@ -1,6 +1,6 @@
 """Every setting of semiseg: one dataclass shared by ``--conf``, the command line and the stored model.
 
-``python -m lib.config`` prints the table of the README.
+``python -m lib.config`` prints the table of ``docs/reference/settings.md``.
 """
 
 from __future__ import annotations
@@ -133,6 +133,11 @@ class Config:
     validations: int = setting(10, "validations during a training", low=1)
     patience: int = setting(0, "end after so many validations without a better one; 0: never", low=0)
     checkpoint_every: int = setting(200, "distance of the checkpoints a training resumes from", "iterations", low=1)
+    publish: str = setting(
+        "better",
+        "which models go live: better ones, which are no worse on the same validation studies than the live one, or always",
+        choices=("better", "always"),
+    )
     keep_versions: int = setting(5, "published versions kept for going back", low=1)
     tracking: str = setting("none", "experiment tracking beside TensorBoard", choices=("none", "mlflow"))
 
@@ -164,6 +169,9 @@ class Config:
     inferences: int = setting(1, "segmentations at the same time; each takes the memory of one", low=1, high=64)
     queue: int = setting(
         16, "segmentations that wait for their turn; beyond, clients are told to ask again later", low=0, high=10_000
+    )
+    model_uploads: bool = setting(
+        False, "whether admins may upload a model file of semiseg, which goes live as the next version"
     )
     upload_gb: float = setting(
         2.0, "largest upload; those of local volumes together may take ten times that", "GB", low=0.001

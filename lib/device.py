@@ -70,7 +70,7 @@ def memory_format(device: torch.device, ndim: int) -> torch.memory_format:
 
 
 def place(value: Tensor, device: torch.device, axes: int = 3) -> Tensor:
-    """A tensor of a batch on the device, in the layout the networks want; ``axes`` are those of their space."""
+    """A tensor of a batch, of any shape, on the device; ``(B, C, ...)`` in the layout of networks with ``axes``."""
     moved = value.to(device, non_blocking=True)
     if moved.ndim != axes + 2 or not moved.is_floating_point():
         return moved  # of the strong views, (V, U, C, H, W), neither dimension has a layout

@@ -17,7 +17,8 @@ import pytest
 
 from lib.command_line import main
 from lib.command_line.commands import _stop_on_interrupt
-from lib.command_line.parser import COMMON, SETTINGS, build_parser, given_settings
+from lib.command_line.parser import SETTINGS, build_parser, given_settings
+from lib.command_line.texts import COMMANDS
 from lib.config import Config
 from lib.inference.model_file import Model
 from lib.selection.store import ScoreStore
@@ -52,7 +53,7 @@ def test_help_answers_without_loading_torch() -> None:
     assert printed.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("command", COMMON)
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "users"])
 def test_help_names_every_setting(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main([command, "--help"])
@@ -84,12 +85,25 @@ def test_train_publishes_with_the_given_settings_and_says_how_it_ended(
     assert json.loads(Path(printed[2].removeprefix("Manifest: ")).read_text())["seed"] == 5
 
 
+def test_train_as_json(phantom_studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["train", "--studies", str(phantom_studies), "--model", str(tmp_path), *SHORT.split(), "--json"]
+    assert main(line) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["version"], found["dice"], found["outlook"]["gain"]) == ("0001", None, None)
+    assert "published as version 0001" in found["reason"]
+    assert json.loads(Path(found["manifest"]).read_text())["version"] == "0001"
+
+
 def test_versions_and_restore(trained: ModelFolder, phantom_studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["restore", "0001", "--studies", str(phantom_studies)]) == 0
     assert Model.load(trained.live).version == "0001"
     capsys.readouterr()
     assert main(["versions", "--studies", str(phantom_studies)]) == 0
     assert "0001  live" in capsys.readouterr().out.splitlines()
+    assert main(["versions", "--studies", str(phantom_studies), "--json"]) == 0
+    assert {"version": "0001", "live": True} in json.loads(capsys.readouterr().out)
+    assert main(["restore", "0001", "--studies", str(phantom_studies), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"version": "0001", "folder": str(trained.path)}
     assert main(["restore", "9999", "--studies", str(phantom_studies)]) == 2
     assert "9999" in capsys.readouterr().err
 
@@ -115,6 +129,11 @@ def test_infer_takes_ids_and_files_and_a_model_file(
     line = ["infer", "--studies", str(phantom_studies), "--output", str(tmp_path / "out"), "--model", str(trained.live)]
     assert main([*line, "--image", "phantom_000", "--image", str(elsewhere)]) == 0
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["other.nii.gz", "phantom_000.nii.gz"]
+    capsys.readouterr()
+    assert main([*line, "--image", "phantom_000", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["id"], found["file"]) == ("phantom_000", str(tmp_path / "out" / "phantom_000.nii.gz"))
+    assert (found["uncertainty"], found["version"]) == (None, Model.load(trained.live).version)
     assert main([*line, "--image", "phantom_0001"]) == 2
     assert "did you mean 'phantom_001'?" in capsys.readouterr().err
 
@@ -167,8 +186,12 @@ def test_a_bad_study_is_named_and_the_others_are_done(
     assert [case["id"] for case in report["cases"]] == ["phantom_000", "phantom_002"]
     assert list(report["skipped"]) == ["phantom_001"]
     assert "Study 'phantom_001'" in printed.err
-    assert main(["infer", *model, "--output", str(tmp_path / "out")]) == 2
-    assert "Study 'phantom_004'" in capsys.readouterr().err
+    assert main(["infer", *model, "--output", str(tmp_path / "out"), "--json"]) == 2
+    printed = capsys.readouterr()
+    assert "Study 'phantom_004'" in printed.err
+    lines = [json.loads(line) for line in printed.out.splitlines()]
+    assert [line["id"] for line in lines if "error" in line] == ["phantom_004"]
+    assert [line["id"] for line in lines if "file" in line] == ["phantom_003", "phantom_005"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["phantom_003.nii.gz", "phantom_005.nii.gz"]
 
 
@@ -219,6 +242,14 @@ def test_next_without_a_model_goes_by_look_and_ends_when_everything_is_labelled(
         shutil.copy(studies / "labels/final/phantom_000.nii.gz", studies / f"labels/final/{study}.nii.gz")
     assert main(line) == 0
     assert capsys.readouterr().out == "Every study is labelled.\n"
+    assert main([*line, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_score_as_json(studies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["score", "--studies", str(studies), "--model", str(tmp_path / "model"), "--json"]
+    assert main(line) == 0
+    assert json.loads(capsys.readouterr().out) == {"version": None, "done": 6, "studies": 6, "left": []}
 
 
 def test_the_outlook_asks_for_trainings_first(
@@ -242,11 +273,13 @@ def test_what_a_reader_skips_or_another_has_open_is_not_next(
         assert main(["next", *own, "--strategy", "random", "--count", "9", "--json", "--reader", reader]) == 0
         return {each["id"] for each in json.loads(capsys.readouterr().out)}
 
-    assert main(["skip", *own, "phantom_003", "--reader", "ann"]) == 0
+    assert main(["skip", *own, "phantom_003", "--reader", "ann", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"study": "phantom_003", "reader": "ann", "skipped": True}
     ScoreStore(tmp_path / "model" / "scores.sqlite").leases.lease("phantom_004", "ben", 60)
     assert offered("ann") == {"phantom_005"}
     assert offered("ben") == {"phantom_003", "phantom_004", "phantom_005"}
-    assert main(["release", *own, "phantom_004"]) == 0
+    assert main(["release", *own, "phantom_004", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"study": "phantom_004", "released": True}
     assert main(["skip", *own, "phantom_003", "--reader", "ann", "--undo"]) == 0
     assert offered("ann") == {"phantom_003", "phantom_004", "phantom_005"}
     assert main(["skip", *own, "phantom_03", "--reader", "ann"]) == 2

@@ -33,6 +33,11 @@ def test_a_study_left_out_is_said(studies: Path, tmp_path: Path, capsys: pytest.
     told = capsys.readouterr()
     assert "2 labelled studies are in" in told.out
     assert "Study 'phantom_001'" in told.err
+    assert main(["export", "--studies", str(studies), "--dataset", str(tmp_path / "json"), "--json"]) == 2
+    (written,) = json.loads(capsys.readouterr().out)
+    assert (written["kind"], written["path"]) == ("dataset", str(tmp_path / "json"))
+    assert written["training"] == ["phantom_000", "phantom_002"]
+    assert list(written["skipped"]) == ["phantom_001"]
 
 
 def test_nothing_asked_for_is_said(studies: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,3 +61,8 @@ def test_the_live_model_becomes_torchscript_and_a_bundle(
     assert f"Model 0001 is in {file}; its probabilities differ by" in capsys.readouterr().out
     assert torch.jit.load(str(file))(torch.zeros(1, 1, 16, 16, 8)).shape == (1, 3, 16, 16, 8)
     assert (tmp_path / "bundle" / "configs" / "inference.json").is_file()
+    others = ["--torchscript", str(tmp_path / "b.ts"), "--bundle", str(tmp_path / "b"), "--json"]
+    assert main(["export", "--studies", str(studies), "--model", project, *others]) == 0
+    written = json.loads(capsys.readouterr().out)
+    assert [each["kind"] for each in written] == ["bundle", "torchscript"]
+    assert all(each["version"] == "0001" and 0 <= each["difference"] < 0.01 for each in written)

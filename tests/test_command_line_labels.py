@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import nibabel as nib
@@ -44,6 +46,13 @@ def test_labels_are_listed_and_restored(studies: Path, tmp_path: Path, capsys: p
     (now,) = [line for line in lines if line[-2:] == ["counts", "now"]]
     assert now[4] == "bert"
     (stamp,) = [line[0] for line in lines if line[4] == "anna"]
+    assert main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"study": "phantom_001", "kept": 3}]
+    assert main([*command, "--study", "phantom_001", "--json"]) == 0
+    listed = {each["who"]: each for each in json.loads(capsys.readouterr().out)}
+    assert {who: each["counts"] for who, each in listed.items()} == {"unknown": False, "anna": False, "bert": True}
+    assert listed["anna"]["name"] == stamp
+    assert datetime.fromisoformat(listed["anna"]["time"]).utcoffset() == timedelta(0)
     assert main([*command, "--study", "phantom_001", "--restore", stamp]) == 0
     assert "by anna counts again" in capsys.readouterr().out
     assert (voxels(datastore.get_label_uri("phantom_001", "final")) == wanted).all()

@@ -28,7 +28,8 @@ def test_the_latest_or_the_named_training_is_reported(
     assert main(command(project)) == 0
     assert capsys.readouterr().out.strip() == str(max(runs) / "report.html")
     assert not (min(runs) / "report.html").exists()
-    assert main(command(project, "--run", min(runs).name)) == 0
+    assert main(command(project, "--run", min(runs).name, "--json")) == 0
+    assert json.loads(capsys.readouterr().out) == {"report": str(min(runs) / "report.html")}
     content = json.loads((min(runs) / "report.json").read_text())
     assert content["run"] == min(runs).name
     assert content["pictures"], "the version that it published is kept"

@@ -24,6 +24,12 @@ def test_two_strategies_are_compared(tmp_path: Path, capsys: pytest.CaptureFixtu
     table = json.loads((tmp_path / "out" / "simulation.json").read_text())
     assert table.keys() == {"cold_start", "random"}
     assert all(curve["labels"] == [1, 2] for curve in table.values())
+    assert main([*line, "--patch", "16,16,16", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name: each["auc"] for name, each in told["strategies"].items()} == pytest.approx(
+        {name: curve["auc"] for name, curve in table.items()}
+    )
+    assert all(Path(file).exists() for file in told["files"])
 
 
 @pytest.mark.parametrize(

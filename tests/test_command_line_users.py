@@ -41,7 +41,9 @@ def test_users_are_added_changed_listed_and_removed(run: Run, tmp_path: Path) ->
     assert run(*add, password="a new password\n")[0] == 0, "another password needs no role"
     assert known.login("ann", "a new password") == Person("ann", Role.REVIEWER)
     assert run("list")[1] == "ann  reviewer\nboss  admin\n"
-    assert run("remove", "ann")[0] == 0
+    assert json.loads(run("list", "--json")[1])[1] == {"name": "boss", "role": "admin"}
+    assert json.loads(run("add", "ann", "--role", "reader", "--json")[1]) == {"name": "ann", "role": "reader"}
+    assert json.loads(run("remove", "ann", "--json")[1]) == {"name": "ann", "role": None}
     assert run("list")[1] == "boss  admin\n"
 
 

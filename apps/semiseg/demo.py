@@ -1,7 +1,8 @@
-"""``make demo``: learn from 4 labelled and 26 unlabelled studies, compare with learning from the 4 alone, serve.
+"""``make demo``: learn from few labelled and many unlabelled studies, compare with learning from the few alone, serve.
 
-1. Write the studies: generated ones, or with ``--download`` the hippocampi of the Medical Segmentation Decathlon.
-2. Train the same network twice for as many iterations: ``multiscale`` on all studies, ``supervised`` on the labels.
+1. Write the studies, 8 of 30 labelled: generated ones, or with ``--download`` the hippocampi of the Medical
+   Segmentation Decathlon. Half of the labels are for learning, half for validation.
+2. Train the same network twice for as many iterations: ``supervised`` on the labels, ``multiscale`` on all studies.
 3. Evaluate both on studies that neither has seen: a table, and ``overlay.png``.
 4. Score the unlabelled studies and serve all with the semi-supervised model, for 3D Slicer or a browser.
 """
@@ -38,7 +39,9 @@ from lib.training.model_folder import ModelFolder
 from lib.training.progress import Bar
 from lib.training.train import train
 
-STUDIES, LABELLED, HELD_OUT = 30, 4, 10
+STUDIES, LABELLED, HELD_OUT = 30, 8, 10
+VALIDATION = 0.5  # so that the page has a Dice to show
+SUPERVISED = 0.2  # share of the time; two networks and their contrast take the rest for as many iterations
 HARD = {"contrast": 1.3, "deformation": 0.14, "distractors": 9, "noise": 0.06}  # 4 labels do not show all of this
 PATCH = (48, 48, 32)  # smaller than the default, so that more iterations fit the minutes
 TASK = "Task04_Hippocampus"  # 260 cropped MR studies, 28 MB, CC BY-SA 4.0
@@ -53,9 +56,10 @@ def main() -> int:
         if options.serve:
             check_port(options.port)
         studies, held_out = (download if options.download else generate)(options.folder, options.seed)
-        models = train_both(studies, options.folder, options.minutes, options.seed)
+        project = ModelFolder((options.folder / "model").resolve())
+        models = train_both(studies, project, options.minutes, options.seed)
         compare(models, find_cases(held_out), options.folder / "overlay.png")
-        score(models["multiscale"], find_cases(studies))
+        score(project, find_cases(studies))
     except (SemisegError, OSError) as error:
         print(f"The demo ends here: {error}", file=sys.stderr)
         return 2
@@ -63,7 +67,7 @@ def main() -> int:
         print("Interrupted", file=sys.stderr)
         return 130
     if options.serve:
-        serve(studies, options.port)
+        serve(studies, project, options.port)
     return 0
 
 
@@ -88,7 +92,7 @@ def generate(folder: Path, seed: int) -> tuple[Path, Path]:
 
 
 def download(folder: Path, seed: int) -> tuple[Path, Path]:
-    """The same from the Decathlon: four in five studies to train on, of which 4 keep their labels."""
+    """The same from the Decathlon: four in five studies to train on, of which 8 keep their labels."""
     from monai.apps import DecathlonDataset  # takes seconds to import
 
     archive = folder / "download"
@@ -111,23 +115,27 @@ def download(folder: Path, seed: int) -> tuple[Path, Path]:
     return folders["training"][0], folders["validation"][0]
 
 
-def train_both(studies: Path, folder: Path, minutes: float, seed: int) -> dict[str, Path]:
-    """Train by both methods; returns the model file of each.
+def train_both(studies: Path, project: ModelFolder, minutes: float, seed: int) -> dict[str, Path]:
+    """Train by both methods, one after the other in one project; returns the model file of each.
 
-    The semi-supervised training takes most of the time and decides how many iterations both have. It is done in the
-    project of the served folder, so its model is the one that the server offers.
+    The second goes live whatever its Dice, so that there are two to compare; usually a worse one does not.
     """
     cases = find_cases(studies)
-    config = Config(minutes=0.8 * minutes, patch=PATCH, validation=0, pretrained=False, seed=seed)
+    config = Config(minutes=SUPERVISED * minutes, patch=PATCH, validation=VALIDATION, pretrained=False, seed=seed)
+    config = config.replace(method="supervised", model=str(project.path), publish="always")
     labels = label_map(config, studies, cases)
     labelled = sum(case.label is not None for case in cases)
     print(f"{len(cases)} studies in {studies.resolve()}, {labelled} of them labelled")
-    print(f"Training multiscale, then supervised: about {minutes:g} minutes", flush=True)
-    project, baseline = ModelFolder.of(config, studies), ModelFolder(folder / "supervised")
-    result = train(cases, labels, config, project, Bar("multiscale"))
-    iterations = json.loads(result.manifest.read_text())["iterations"]
-    train(cases, labels, config.replace(method="supervised", iterations=iterations), baseline, Bar("supervised"))
-    return {"supervised": baseline.path / "live.pt", "multiscale": project.path / "live.pt"}
+    print(f"Training supervised, then multiscale: about {minutes:g} minutes", flush=True)
+    shutil.rmtree(project.path, ignore_errors=True)  # of an earlier demo
+    first = train(cases, labels, config, project, Bar("supervised"))
+    iterations = json.loads(first.manifest.read_text())["iterations"]
+    config = config.replace(method="multiscale", iterations=iterations)
+    second = train(cases, labels, config, project, Bar("multiscale"))
+    return {
+        method: project.path / "versions" / f"{done.version}.pt"
+        for method, done in (("supervised", first), ("multiscale", second))
+    }
 
 
 def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> None:
@@ -149,10 +157,11 @@ def compare(models: dict[str, Path], cases: Sequence[Case], picture: Path) -> No
     print(f"\nThe best, the median and the worst of them: {picture.resolve()}\n")
 
 
-def score(model: Path, cases: Sequence[Case]) -> None:
-    """How unsure the model is of each unlabelled study, so that the server knows which one to offer first."""
+def score(project: ModelFolder, cases: Sequence[Case]) -> None:
+    """How unsure the live model is of each unlabelled study, so that the server knows which one to offer first."""
+    assert project.live is not None
     unlabelled = [case for case in cases if not case.label]
-    score_studies(Segmenter.load(model), unlabelled, ScoreStore(ModelFolder(model.parent).scores), minutes=1)
+    score_studies(Segmenter.load(project.live), unlabelled, ScoreStore(project.scores), minutes=1)
 
 
 def print_table(found: dict[str, list[Evaluation]], names: Sequence[str]) -> None:
@@ -194,12 +203,14 @@ def check_port(port: int) -> None:
             raise SemisegError(f"Port {port} cannot be used ({error}); name another with --port") from error
 
 
-def serve(studies: Path, port: int) -> None:
+def serve(studies: Path, project: ModelFolder, port: int) -> None:
     """Become the server: the plain command that you would type for your own studies."""
     command = ["monailabel", "start_server", "--app", str(Path(__file__).resolve().parent)]
     command += ["--studies", str(studies.resolve()), "--host", HOST, "--port", str(port)]
+    command += ["--conf", "model", str(project.path)]
     print(shlex.join(command))
-    print(f"\nWhat it offers:    http://{HOST}:{port}/info/")
+    print(f"\nWhere it stands:   http://{HOST}:{port}/semiseg/  (open it in a browser)")
+    print(f"What it offers:    http://{HOST}:{port}/info/")
     print(f"All its requests:  http://{HOST}:{port}/")
     print(f"In 3D Slicer:      module MONAILabel, server http://{HOST}:{port}, then Next Sample and Run\n", flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "monailabel.main", *command[1:]])

@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 SIZE = 10 * 2**20  # bytes of a file; full ones are numbered and stay
+TAIL = 2**16  # bytes
 LONGEST = 200  # characters of a value: an id that a client makes up must not fill the disk
 NOBODY = "-"
 
@@ -59,6 +60,17 @@ class AuditLog:
         lines = (line for file in [*numbered, self.file] if file.exists() for line in _lines(file))
         return list(deque(lines, maxlen=last or None))
 
+    def recent(self, most: int) -> list[dict[str, str]]:
+        """The newest entries that the last 64 KiB of the current file hold, oldest first; only these are read."""
+        try:
+            with self.file.open("rb") as file:
+                start = max(0, file.seek(0, os.SEEK_END) - TAIL)
+                file.seek(start)
+                lines = file.read().splitlines()
+        except FileNotFoundError:
+            return []
+        return list(_parsed(self.file, lines[1 if start else 0 :]))[-most:]
+
     def _append(self, line: str) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, (self.file.parent / ".audit.lock").open("a") as lock:
@@ -83,7 +95,11 @@ def operator() -> str:
 
 
 def _lines(file: Path) -> Iterator[dict[str, str]]:
-    for line in file.read_text().splitlines():
+    yield from _parsed(file, file.read_bytes().splitlines())
+
+
+def _parsed(file: Path, lines: Iterable[bytes]) -> Iterator[dict[str, str]]:
+    for line in lines:
         try:
             yield json.loads(line)
         except ValueError:

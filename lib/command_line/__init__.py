@@ -1,7 +1,7 @@
-"""The command line: train, infer, score, next, skip, release, evaluate, versions and restore, without a server.
+"""The command line: everything but serving, without a server.
 
 ``python apps/semiseg/main.py train --studies DIR``; every setting of :mod:`lib.config` is an option of every command.
-A failure is one sentence on the error output and exit status 2; so is a study that had to be left out.
+A failure is one sentence on the error output and the exit status ``FAILED``; so is a study that had to be left out.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import warnings
 from collections.abc import Sequence
 
 from lib.command_line.parser import build_parser, given_settings
+from lib.command_line.statuses import FAILED, INTERRUPTED
 from lib.config import Config
 from lib.errors import SemisegError
 
-INTERRUPTED = 130  # exit status, as shells have it
 HARMLESS = ("Using a non-tuple sequence", ".*get_mask_edges:always_return_as_numpy")  # of MONAI 1.5.2, about itself
 
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return COMMANDS[options.command](options, config)
     except SemisegError as error:
         print(error, file=sys.stderr)
-        return 2
+        return FAILED
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         return INTERRUPTED

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
@@ -20,10 +21,12 @@ from lib.access.audit import AuditLog, operator
 from lib.command_line.export import run_export
 from lib.command_line.labels import run_labels
 from lib.command_line.outlook import run_outlook
+from lib.command_line.output import json_line, tell
 from lib.command_line.project import project_folder, published, study_bar, together
 from lib.command_line.report import run_report
 from lib.command_line.score import run_score
 from lib.command_line.simulate import run_simulate
+from lib.command_line.statuses import DONE, FAILED
 from lib.command_line.table import evaluation_table
 from lib.command_line.users import run_audit
 from lib.command_line.worklist import run_next, run_release, run_skip
@@ -31,6 +34,7 @@ from lib.config import Config
 from lib.errors import ConfigError, NotFoundError, NotReadyError, StudyError
 from lib.inference.evaluation import evaluate, summary
 from lib.inference.model_file import Model
+from lib.inference.segmenter import Segmentation
 from lib.selection.outlook import outlook
 from lib.studies.cases import TRAINING, Case, find_cases, is_picture, study_id
 from lib.studies.labels import label_map
@@ -39,8 +43,6 @@ from lib.training.distribution import first, summed
 from lib.training.progress import Bar
 from lib.training.rounds import learning_curve
 from lib.training.train import train
-
-LEFT_OUT = 2  # exit status where a study could not be used
 
 
 def run_train(options: argparse.Namespace, config: Config) -> int:
@@ -52,8 +54,16 @@ def run_train(options: argparse.Namespace, config: Config) -> int:
         labels = label_map(config, options.studies, cases)
         result = train(cases, labels, config, folder, Bar(config.method) if speaks else None, should_stop)
     if speaks:
-        print(f"{result.reason}.\n{outlook(learning_curve(folder)).reason}\nManifest: {result.manifest}")
-    return 0
+        ahead = outlook(learning_curve(folder))
+        found = {
+            "version": result.version,
+            "dice": result.metric,
+            "reason": result.reason,
+            "manifest": str(result.manifest),
+            "outlook": asdict(ahead),
+        }
+        tell(options, found, f"{result.reason}.\n{ahead.reason}\nManifest: {result.manifest}")
+    return DONE
 
 
 def run_infer(options: argparse.Namespace, config: Config) -> int:
@@ -66,7 +76,7 @@ def run_infer(options: argparse.Namespace, config: Config) -> int:
             raise ConfigError(f"--output {options.output} would replace files of the studies; name another folder")
     with together(config) as (own, (rank, processes)):
         failed = _infer(options, own, wanted[rank::processes], targets)
-        return LEFT_OUT if summed(failed) else 0
+        return FAILED if summed(failed) else DONE
 
 
 def _infer(options: argparse.Namespace, config: Config, wanted: Sequence[Case], targets: Mapping[str, Path]) -> int:
@@ -80,14 +90,27 @@ def _infer(options: argparse.Namespace, config: Config, wanted: Sequence[Case], 
         except StudyError as error:
             failed += 1
             tqdm.write(str(error), file=sys.stderr)
+            if options.json:
+                tqdm.write(json_line({"id": case.id, "error": str(error)}), file=sys.stdout)
             continue
         found.save(targets[case.id])
+        unsure = None
         if found.uncertainty is not None:
             ending = ".nrrd" if is_picture(case.image) else _ending(case)  # a PNG holds whole numbers only
-            found.save(options.output / f"{case.id}_uncertainty{ending}", found.uncertainty)
-        notes = f"  ({'; '.join(found.notes)})" if found.notes else ""
-        tqdm.write(f"{case.id}  {targets[case.id]}  {sum(found.seconds.values()):.1f} s{notes}", file=sys.stdout)
+            unsure = options.output / f"{case.id}_uncertainty{ending}"
+            found.save(unsure, found.uncertainty)
+        tqdm.write(_segmented(case, targets[case.id], unsure, found, options.json), file=sys.stdout)
     return failed
+
+
+def _segmented(case: Case, file: Path, unsure: Path | None, found: Segmentation, as_json: bool) -> str:
+    """A line about a study that was segmented."""
+    seconds = sum(found.seconds.values())
+    if not as_json:
+        notes = f"  ({'; '.join(found.notes)})" if found.notes else ""
+        return f"{case.id}  {file}  {seconds:.1f} s{notes}"
+    about = {"id": case.id, "file": str(file), "uncertainty": str(unsure) if unsure else None}
+    return json_line(about | {"seconds": round(seconds, 3), "version": found.version, "notes": list(found.notes)})
 
 
 def run_evaluate(options: argparse.Namespace, config: Config) -> int:
@@ -117,18 +140,17 @@ def run_evaluate(options: argparse.Namespace, config: Config) -> int:
         print(evaluation_table(done, learnt, unit))
     for sentence in skipped.values():
         print(sentence, file=sys.stderr)
-    return LEFT_OUT if skipped else 0
+    return FAILED if skipped else DONE
 
 
 def run_versions(options: argparse.Namespace, config: Config) -> int:
     """List the versions, oldest first."""
     folder = project_folder(options, config)
     live = Model.load(folder.live).version if folder.live else None
-    for version in folder.versions():
-        print(f"{version}  live" if version == live else version)
-    if not folder.versions():
-        print(f"No version is published in {folder.path} yet.")
-    return 0
+    found = [{"version": version, "live": version == live} for version in folder.versions()]
+    lines = [f"{each['version']}  live" if each["live"] else f"{each['version']}" for each in found]
+    tell(options, found, "\n".join(lines) or f"No version is published in {folder.path} yet.")
+    return DONE
 
 
 def run_restore(options: argparse.Namespace, config: Config) -> int:
@@ -136,8 +158,9 @@ def run_restore(options: argparse.Namespace, config: Config) -> int:
     folder = project_folder(options, config)
     folder.restore(options.version)
     AuditLog(folder.path).write("model restored", operator(), "command line", version=options.version)
-    print(f"Version {options.version} is live in {folder.path}.")
-    return 0
+    found = {"version": options.version, "folder": str(folder.path)}
+    tell(options, found, f"Version {options.version} is live in {folder.path}.")
+    return DONE
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Config], int]] = {

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
+from typing import Any
 
+from lib.command_line.output import tell
 from lib.command_line.project import published_file, study_bar
+from lib.command_line.statuses import DONE, FAILED
 from lib.config import Config
 from lib.device import limit_threads
 from lib.errors import ConfigError
 from lib.export.bundle import export_bundle
-from lib.export.dataset import export_dataset
+from lib.export.dataset import Exported, export_dataset
 from lib.export.network import export_torchscript
 from lib.inference.model_file import Model
 from lib.studies.labels import label_map
 from lib.studies.modalities import project_cases
-
-LEFT_OUT = 2  # exit status where a study could not be used
 
 
 def run_export(options: argparse.Namespace, config: Config) -> int:
@@ -30,13 +32,24 @@ def run_export(options: argparse.Namespace, config: Config) -> int:
     if wanted:
         limit_threads(config)
         model = Model.load(published_file(options, config))
+    found: list[dict[str, Any]] = []
     for target, write in wanted:
         difference = write(model, target, options.series)
-        print(f"Model {model.version} is in {target}; its probabilities differ by {difference:.2g} at most.")
-    return _dataset(options, config) if options.dataset else 0
+        kind = "bundle" if write is export_bundle else "torchscript"
+        found.append({"kind": kind, "path": str(target), "version": model.version, "difference": difference})
+        if not options.json:
+            print(f"Model {model.version} is in {target}; its probabilities differ by {difference:.2g} at most.")
+    done = _dataset(options, config) if options.dataset else Exported()
+    if options.dataset:
+        found.append({"kind": "dataset", "path": str(options.dataset), **asdict(done)})
+    if options.json:
+        tell(options, found, "")
+    for sentence in done.skipped.values():
+        print(sentence, file=sys.stderr)
+    return FAILED if done.skipped else DONE
 
 
-def _dataset(options: argparse.Namespace, config: Config) -> int:
+def _dataset(options: argparse.Namespace, config: Config) -> Exported:
     cases = project_cases(options.studies, config.modalities)
     labels = label_map(config, options.studies, cases)
     with study_bar("export") as progress:
@@ -44,7 +57,6 @@ def _dataset(options: argparse.Namespace, config: Config) -> int:
             cases, labels, config, options.dataset, options.series, options.unlabelled, progress
         )  # fmt: skip
     unlabelled = f" and {len(done.test)} without a label" if options.unlabelled else ""
-    print(f"{len(done.training)} labelled studies{unlabelled} are in {options.dataset}.")
-    for sentence in done.skipped.values():
-        print(sentence, file=sys.stderr)
-    return LEFT_OUT if done.skipped else 0
+    if not options.json:
+        print(f"{len(done.training)} labelled studies{unlabelled} are in {options.dataset}.")
+    return done

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lib.access.audit import AuditLog, operator
+from lib.command_line.output import tell
 from lib.command_line.project import project_folder
+from lib.command_line.statuses import DONE
 from lib.config import Config
 from lib.dicom.studies import DicomStudies
 from lib.dicom.web import DicomWeb
@@ -36,13 +39,15 @@ def run_labels(options: argparse.Namespace, config: Config) -> int:
         AuditLog(project_folder(options, config).path).write(
             "label restored", operator(), "command line", study=options.study, label=options.restore
         )
-        print(f"The label of {old.time:%Y-%m-%d %H:%M:%S} UTC by {old.who} counts again, as {kept.stamp}.")
+        words = f"The label of {old.time:%Y-%m-%d %H:%M:%S} UTC by {old.who} counts again, as {kept.stamp}."
+        tell(options, _about(kept, True), words)
     elif options.study:
         _list(history, labels, options)
     else:
-        for study in sorted(history.studies(options.tag)):
-            print(f"{study:<40}{len(history.all(study, options.tag)):>5} kept")
-    return 0
+        counts = {study: len(history.all(study, options.tag)) for study in sorted(history.studies(options.tag))}
+        words = "\n".join(f"{study:<40}{count:>5} kept" for study, count in counts.items())
+        tell(options, [{"study": study, "kept": count} for study, count in counts.items()], words)
+    return DONE
 
 
 def _list(history: LabelHistory, labels: Path, options: argparse.Namespace) -> None:
@@ -51,9 +56,17 @@ def _list(history: LabelHistory, labels: Path, options: argparse.Namespace) -> N
         raise NotFoundError(f"No {options.tag} label of study '{options.study}' was kept")
     present = final_labels(labels.parent).get(options.study) if options.tag == FINAL else None
     now = history.find(options.study, FINAL, present, history.newest(options.study, FINAL)) if present else None
-    for label in kept:
-        mark = "counts now" if now and now.stamp == label.stamp else ""
-        print(f"{label.stamp:<48}{label.time:%Y-%m-%d %H:%M:%S} UTC   {label.who:<20}{mark}")
+    found = [_about(label, now is not None and now.stamp == label.stamp) for label in kept]
+    lines = [
+        f"{label.stamp:<48}{label.time:%Y-%m-%d %H:%M:%S} UTC   {label.who:<20}{'counts now' if each['counts'] else ''}"
+        for label, each in zip(kept, found, strict=True)
+    ]
+    tell(options, found, "\n".join(lines))
+
+
+def _about(label: Kept, counts: bool) -> dict[str, Any]:
+    """For scripts."""
+    return {"name": label.stamp, "time": label.time.isoformat(), "who": label.who, "counts": counts}
 
 
 def _restore_remote(options: argparse.Namespace, config: Config, history: LabelHistory, old: Kept) -> Kept:

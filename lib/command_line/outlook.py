@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
+from lib.command_line.output import tell
 from lib.command_line.project import project_folder
+from lib.command_line.statuses import DONE
 from lib.config import Config
 from lib.inference.model_file import Model
 from lib.selection.outlook import outlook
@@ -23,5 +24,5 @@ def run_outlook(options: argparse.Namespace, config: Config) -> int:
         scores = ScoreStore(folder.scores).get(Model.load(folder.live).checksum)
     labelled = {case.id for case in project_cases(options.studies, config.modalities) if case.label}
     found = outlook(learning_curve(folder), options.more, scores, labelled)
-    print(json.dumps(asdict(found), indent=1) if options.json else found.reason)
-    return 0
+    tell(options, asdict(found), found.reason)
+    return DONE

@@ -7,78 +7,58 @@ import dataclasses
 import textwrap
 from pathlib import Path
 
-from lib.command_line.users_parser import add_users_parser
+from lib.command_line.output import add_json
+from lib.command_line.texts import COMMANDS, GROUPS
+from lib.command_line.users_parser import add_users_options
 from lib.config import Config
 
+WIDTH = 100  # characters of a line of help
 SETTINGS = {field.name: field for field in dataclasses.fields(Config)}
-COMPUTE = ("device", "threads")
-COMMON = {  # the settings that --help explains for each command
-    "train": ("method", "labels", "iterations", "epochs", "minutes", "seed", "pretrained", "size", "model", *COMPUTE),
-    "infer": ("model", "overlap", *COMPUTE),
-    "score": ("score_minutes", "model", *COMPUTE),
-    "next": ("strategy", "score_minutes", "seed", "model", *COMPUTE),
-    "evaluate": ("model", "overlap", *COMPUTE),
-    "versions": ("model",),
-    "restore": ("model",),
-    "report": ("model", *COMPUTE),
-    "export": ("labels", "modalities", "model", "threads"),
-    "labels": ("keep_labels", "model"),
-    "outlook": ("model",),
-    "skip": ("model",),
-    "release": ("model",),
-    "audit": ("model",),
-    "simulate": ("method", "labels", "iterations", "minutes", "validation", "size", *COMPUTE),
-}
-HELP = {
-    "train": "learn from labelled and unlabelled studies; publish the model if it is no worse than the live one",
-    "infer": "segment studies with the live model",
-    "score": "look at all studies beforehand, so that the next one is named at once; torchrun shares the work",
-    "next": "name the studies most worth labelling next",
-    "evaluate": "compare the live model with the labels in labels/final: Dice, HD95 in mm, seconds",
-    "versions": "list the published versions",
-    "restore": "make an earlier version the live model again",
-    "export": "write the live model or the labelled studies for other programs",
-    "report": "write the report of a training again: settings, cases, curves, Dice of each study, pictures",
-    "outlook": "estimate what the next labels would bring, by the trainings so far",
-    "labels": "list the labels that were kept of each study, and go back to one of them",
-    "skip": "never offer a study to a reader again",
-    "release": "give back a study that is open with a reader, so that others are offered it",
-    "audit": "print who did what on the server: labels, studies, trainings, models, logins",
-    "simulate": "play the annotator on labelled studies: which strategy needs the fewest labels",
-}
-EXAMPLES = """\
-examples:
-  %(prog)s train --studies DIR --minutes 10
-  %(prog)s infer --studies DIR --output predictions
-  %(prog)s evaluate --studies DIR --json
-  %(prog)s COMMAND --help"""
+DESCRIPTION = """\
+Learn to segment from a few labelled and many unlabelled studies.
+
+Studies lie in a folder DIR, one file each; their labels in DIR/labels/final under the same names."""
+START = """\
+to begin with:
+  %(prog)s train --studies DIR --minutes 10       learn; the model is kept in model/
+  %(prog)s infer --studies DIR --output out       segment what has no label
+  %(prog)s next --studies DIR                     which study to label, then train again
+
+%(prog)s COMMAND --help explains one command, with an example; docs/reference/command-line.md all of them."""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands with their options."""
     parser = argparse.ArgumentParser(
         prog="main.py",
-        description="Learn to segment from a few labelled and many unlabelled studies.",
-        epilog=EXAMPLES,
+        usage="%(prog)s COMMAND ...",
+        description=DESCRIPTION,
+        epilog="\n\n".join([*map(_listed, GROUPS), START]),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", title="commands", metavar="COMMAND", required=True)
-    for name, text in HELP.items():
+    # without help argparse lists no command, because it would list them without their groups
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS, prog=parser.prog
+    )
+    for name, about in COMMANDS.items():
         command = commands.add_parser(
             name,
-            help=text,
-            description=text[0].upper() + text[1:] + ".",
-            epilog=_other_settings(name),
+            description=about.text[0].upper() + about.text[1:] + ".",
+            epilog=_epilog(name),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        if name == "users":
+            add_users_options(command)
+            continue
         place = str if name in ("audit", "labels") else _folder  # its studies may be on a DICOM server
         command.add_argument(
             "--studies", type=place, required=True, metavar="DIR", help="images; their labels are in DIR/labels/final"
         )
         _add_own_options(command, name)
+        if name != "evaluate":  # whose --json may name a file
+            add_json(command)
         _add_settings(command, name)
-    add_users_parser(commands)
     return parser
 
 
@@ -100,11 +80,9 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
         command.add_argument("--uncertainty", action="store_true", help="also write a map of the model's uncertainty")
     elif name == "next":
         command.add_argument("--count", type=_positive, default=1, metavar="N", help="how many studies (default: 1)")
-        command.add_argument("--json", action="store_true", help="print JSON")
         command.add_argument("--reader", metavar="NAME", help="leave out what this reader skipped")
     elif name == "outlook":
         command.add_argument("--more", type=_positive, default=10, metavar="N", help="labels (default: 10)")
-        command.add_argument("--json", action="store_true", help="print JSON")
     elif name in ("skip", "release"):
         command.add_argument("study", help="id of the study")
         command.add_argument("--reader", required=name == "skip", metavar="NAME", help="who, as client_id in requests")
@@ -112,7 +90,6 @@ def _add_own_options(command: argparse.ArgumentParser, name: str) -> None:
             command.add_argument("--undo", action="store_true", help="offer it to this reader again")
     elif name == "audit":
         command.add_argument("--last", type=_positive, default=0, metavar="N", help="only the last entries")
-        command.add_argument("--json", action="store_true", help="print a line of JSON for each")
     elif name == "evaluate":
         command.add_argument(
             "--json", nargs="?", const="-", metavar="FILE", help="write JSON to FILE, or print it instead of the table"
@@ -163,7 +140,7 @@ def _add_settings(command: argparse.ArgumentParser, name: str) -> None:
         if key in own:
             continue
         spellings = dict.fromkeys((f"--{key}", f"--{key.replace('_', '-')}"))
-        text = _explain(field) if key in COMMON[name] else argparse.SUPPRESS
+        text = _explain(field) if key in COMMANDS[name].settings else argparse.SUPPRESS
         group.add_argument(*spellings, dest=key, default=argparse.SUPPRESS, metavar="VALUE", help=text)
     pair, text = ("KEY", "VALUE"), "any setting, as for the server"
     group.add_argument("--conf", nargs=2, action="append", default=[], metavar=pair, help=text)
@@ -177,10 +154,24 @@ def _explain(field: dataclasses.Field) -> str:
     return (field.metadata["text"] + (f" ({detail})" if detail else "")).replace("%", "%%")
 
 
-def _other_settings(name: str) -> str:
-    others = ", ".join(key for key in SETTINGS if key not in COMMON[name])
-    intro = f"All other settings can be given in the same way; the README explains them: {others}"
-    return "\n".join(textwrap.wrap(intro, width=100)).replace("%", "%%")
+def _listed(group: str) -> str:
+    """The commands of a group, one line each."""
+    lines = [
+        textwrap.fill(about.text, WIDTH, initial_indent=f"  {name:<11}", subsequent_indent=" " * 13)
+        for name, about in GROUPS[group].items()
+    ]
+    return "\n".join([f"{group}:", *lines])
+
+
+def _epilog(name: str) -> str:
+    """An example, and the settings that the options above do not explain."""
+    about = COMMANDS[name]
+    text = f"example:\n  %(prog)s {about.example}"
+    if name == "users":
+        return text
+    others = ", ".join(key for key in SETTINGS if key not in about.settings)
+    rest = f"All other settings are given in the same way; docs/reference/settings.md explains them: {others}"
+    return f"{text}\n\n{textwrap.fill(rest, WIDTH)}"
 
 
 def _folder(text: str) -> Path:

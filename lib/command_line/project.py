@@ -18,6 +18,7 @@ from lib.errors import ConfigError, NotReadyError
 from lib.inference.segmenter import Segmenter
 from lib.training.distribution import first, own_device, process_group, processes, rank
 from lib.training.model_folder import ModelFolder
+from lib.training.progress import Pace
 
 PATIENCE = timedelta(days=7)  # until the last process has ended its share
 
@@ -66,11 +67,15 @@ def together(config: Config) -> Iterator[tuple[Config, tuple[int, int]]]:
 
 @contextmanager
 def study_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar as a function of (done, of); silent where there is no terminal, and in all processes but one."""
+    """Progress as a function of (done, of): a bar on a terminal, else plain lines; one process speaks for all."""
+    pace = Pace("studies")
     with tqdm(desc=title, unit="study", disable=not (sys.stderr.isatty() and first())) as bar:
 
         def show(done: int, of: int) -> None:
             bar.total = of
             bar.update(done - bar.n)
+            line = pace.line(title, done, of) if bar.disable and first() else None
+            if line:
+                print(line, file=sys.stderr, flush=True)
 
         yield show

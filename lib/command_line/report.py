@@ -8,7 +8,9 @@ import difflib
 import json
 from pathlib import Path
 
+from lib.command_line.output import tell
 from lib.command_line.project import project_folder
+from lib.command_line.statuses import DONE
 from lib.config import Config
 from lib.device import limit_threads
 from lib.errors import NotFoundError
@@ -25,8 +27,9 @@ def run_report(options: argparse.Namespace, config: Config) -> int:
     run = chosen_run(folder, options.run)
     model = _model(folder, run, config)
     cases = [case for case in project_cases(options.studies, config.modalities) if case.label]
-    print(write_report(run, model, cases))
-    return 0
+    file = str(write_report(run, model, cases))
+    tell(options, {"report": file}, file)
+    return DONE
 
 
 def chosen_run(folder: ModelFolder, name: str | None) -> Path:

@@ -9,7 +9,9 @@ import argparse
 import os
 from collections.abc import Sequence
 
+from lib.command_line.output import tell
 from lib.command_line.project import project_folder, published, study_bar, together
+from lib.command_line.statuses import DONE
 from lib.config import Config
 from lib.errors import ConfigError
 from lib.inference.segmenter import Segmenter
@@ -32,10 +34,13 @@ def run_score(options: argparse.Namespace, config: Config) -> int:
         left = store.missing([case.id for case in cases], segmenter.checksum if segmenter else FEATURES)
         if first():
             what = f"scored by model {segmenter.version}" if segmenter else "described, as there is no model yet"
-            print(f"{done:.0f} of {len(cases)} studies were {what}.")
+            words = f"{done:.0f} of {len(cases)} studies were {what}."
             if left:
-                print(f"{len(left)} are left: the time ended (--score-minutes {config.score_minutes:g}). Run it again.")
-        return 0
+                time = f"the time ended (--score-minutes {config.score_minutes:g})"
+                words += f"\n{len(left)} are left: {time}. Run it again."
+            version = segmenter.version if segmenter else None
+            tell(options, {"version": version, "done": int(done), "studies": len(cases), "left": sorted(left)}, words)
+        return DONE
 
 
 def waiting_and_labelled(

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from tqdm import tqdm
 
+from lib.command_line.output import tell
+from lib.command_line.statuses import DONE
 from lib.config import STRATEGIES, Config
 from lib.device import limit_threads
 from lib.errors import ConfigError, NotReadyError
@@ -47,11 +49,16 @@ def run_simulate(options: argparse.Namespace, config: Config) -> int:
             )
             bar.update(options.rounds)
     found = write_report(played, options.output)
-    print(f"{len(pool)} studies to label, {len(judged)} judged, {options.seeds} seeds; area under Dice over labels:")
-    for name, curve in sorted(found.items(), key=lambda item: -item[1].auc):
-        print(f"{name:18} {curve.auc:.4f} (sd {curve.auc_sd:.4f})  Dice at the end {curve.dice[:, -1].mean():.4f}")
-    print(f"Written: {options.output / 'simulation.json'}, .csv and .png")
-    return 0
+    ranked = sorted(found.items(), key=lambda item: -item[1].auc)
+    files = [str(options.output / f"simulation.{ending}") for ending in ("json", "csv", "png")]
+    about = {name: {"auc": each.auc, "auc_sd": each.auc_sd, "dice": each.last} for name, each in ranked}
+    lines = [
+        f"{len(pool)} studies to label, {len(judged)} judged, {options.seeds} seeds; area under Dice over labels:",
+        *(f"{name:18} {each.auc:.4f} (sd {each.auc_sd:.4f})  Dice at the end {each.last:.4f}" for name, each in ranked),
+        f"Written: {options.output / 'simulation.json'}, .csv and .png",
+    ]
+    tell(options, {"strategies": about, "files": files}, "\n".join(lines))
+    return DONE
 
 
 def checked(strategies: Sequence[str]) -> list[str]:

@@ -6,18 +6,18 @@ import argparse
 from pathlib import Path
 
 from lib.access.people import Role
+from lib.command_line.output import add_json
 
-HELP = "say who may log in to the server: add, change, remove or list the users of a file"
 
-
-def add_users_parser(commands: argparse._SubParsersAction) -> None:
-    """Add the command to the others."""
-    command = commands.add_parser("users", help=HELP, description=f"{HELP[0].upper()}{HELP[1:]}.", allow_abbrev=False)
+def add_users_options(command: argparse.ArgumentParser) -> None:
+    """The file, then what to do with it."""
     command.add_argument("file", type=Path, metavar="FILE", help="the users file, as in --conf users FILE")
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     add = actions.add_parser("add", help="add a user, or give one another password or role; asks for the password")
     add.add_argument("name", help="1 to 64 letters, digits and . _ - @")
     add.add_argument("--role", choices=[role.title for role in Role], help="needed for a new user")
     add.add_argument("--password-stdin", action="store_true", help="read the password from the standard input")
-    actions.add_parser("remove", help="remove a user, whose open sessions end").add_argument("name")
-    actions.add_parser("list", help="list the users with their roles")
+    remove = actions.add_parser("remove", help="remove a user, whose open sessions end")
+    remove.add_argument("name")
+    for action in (add, remove, actions.add_parser("list", help="list the users with their roles")):
+        add_json(action)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import asdict
 
+from lib.command_line.output import tell
 from lib.command_line.project import project_folder, published
 from lib.command_line.score import look, open_store, waiting_and_labelled
+from lib.command_line.statuses import DONE
 from lib.config import Config
 from lib.errors import NotFoundError
 from lib.selection.choose import choose_batch
@@ -25,14 +26,10 @@ def run_next(options: argparse.Namespace, config: Config) -> int:
     left = [case.id for case in waiting if case.id not in taken.leased | taken.skipped]
     model, done = segmenter.checksum if segmenter else None, [case.id for case in labelled]
     choices = choose_batch(config.strategy, left, store, model, config.seed, options.count, done)
-    if options.json:
-        print(json.dumps([asdict(choice) for choice in choices], indent=1))
-        return 0
-    for choice in choices:
-        print(f"{choice.id}  {'-' if choice.score is None else f'{choice.score:.4f}'}  {choice.reason}")
-    if not choices:
-        print("The rest is open with other readers or skipped." if waiting else "Every study is labelled.")
-    return 0
+    lines = [f"{each.id}  {'-' if each.score is None else f'{each.score:.4f}'}  {each.reason}" for each in choices]
+    nothing = "The rest is open with other readers or skipped." if waiting else "Every study is labelled."
+    tell(options, [asdict(choice) for choice in choices], "\n".join(lines) or nothing)
+    return DONE
 
 
 def run_skip(options: argparse.Namespace, config: Config) -> int:
@@ -42,15 +39,17 @@ def run_skip(options: argparse.Namespace, config: Config) -> int:
     leases = open_store(options, config).leases
     if options.undo:
         changed = leases.unskip(options.study, options.reader)
-        print(f"{options.study} is offered to {options.reader} {'again' if changed else 'as before'}.")
+        words = f"{options.study} is offered to {options.reader} {'again' if changed else 'as before'}."
     else:
         leases.skip(options.study, options.reader)
-        print(f"{options.study} is not offered to {options.reader} any more.")
-    return 0
+        words = f"{options.study} is not offered to {options.reader} any more."
+    tell(options, {"study": options.study, "reader": options.reader, "skipped": not options.undo}, words)
+    return DONE
 
 
 def run_release(options: argparse.Namespace, config: Config) -> int:
     """Give back a study that is open with a reader, so that others are offered it."""
     changed = open_store(options, config).leases.release(options.study, options.reader)
-    print(f"{options.study} is released." if changed else f"{options.study} was not open.")
-    return 0
+    words = f"{options.study} is released." if changed else f"{options.study} was not open."
+    tell(options, {"study": options.study, "released": bool(changed)}, words)
+    return DONE

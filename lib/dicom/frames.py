@@ -41,7 +41,7 @@ class Frame:
         return _filled(self.header.get(keyword))
 
     def numbers(self, keyword: str, count: int) -> NDArray[np.float64] | None:
-        """The ``count`` numbers of an attribute; None if they are missing, fewer, more, or not finite."""
+        """The numbers of an attribute, ``(count,)``; None if they are missing, fewer, more, or not finite."""
         try:
             values = np.array(self.get(keyword), dtype=np.float64).reshape(-1)
         except (TypeError, ValueError):

@@ -99,7 +99,7 @@ class Mirror:
         return file
 
     def keep_label(self, series: str, array: NDArray[np.uint8], affine: NDArray, version: str) -> None:
-        """A label that was taken or stored just now, so that nobody needs to download it."""
+        """A label ``(X, Y, Z)`` that was taken or stored just now, so that nobody needs to download it."""
         file = self.label_file(series)
         with self._alone(file, series):
             volume_file.save(file, array, affine, version=version)

@@ -126,7 +126,7 @@ def uid(*texts: str) -> UID:
 
 
 def decimals(numbers: Sequence[float] | NDArray) -> list[DSfloat]:
-    """Numbers with the 16 characters that a Decimal String has."""
+    """Numbers ``(n,)`` with the 16 characters that a Decimal String has (DICOM PS3.5 6.2)."""
     return [DSfloat(float(number), auto_format=True) for number in numbers]
 
 

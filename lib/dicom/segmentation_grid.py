@@ -40,7 +40,7 @@ class FrameGrid:
     step: float
 
     def slices_of(self, shape: tuple[int, ...], affine: NDArray) -> list[int] | None:
-        """For each frame the image's slice it covers, also beyond the first and the last; None if one covers none."""
+        """For each frame the slice of an image ``(X, Y, Z)`` it covers, also beyond its ends; None if one has none."""
         inverse = np.linalg.inv(affine)
         steps = inverse[:3, :3] @ self.axes[:, :2] * (np.array(self.size) - 1)  # over the whole plane, in voxels
         places = self.positions @ inverse[:3, :3].T + inverse[:3, 3]
@@ -50,7 +50,7 @@ class FrameGrid:
         return [int(z) for z in slices] if self.size == tuple(shape[:2]) and off < GRID_TOLERANCE else None
 
     def own(self) -> tuple[list[int], NDArray[np.float64]]:
-        """For each frame its slice on the frames' own even grid, and the affine of that grid, voxels to mm in RAS."""
+        """For each frame its slice on the frames' own even grid, and that grid's 4x4 affine, voxels to mm in RAS."""
         heights = self.positions @ self.axes[:, 2]
         first = int(np.argmin(heights))
         affine = np.eye(4)

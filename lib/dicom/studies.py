@@ -109,7 +109,7 @@ class DicomStudies:
         """Have a label count that the history holds already; :meth:`Outbox.send` then stores it on the server.
 
         Args:
-            array, affine, names, about: as of :meth:`Outbox.put`.
+            array: ``(X, Y, Z)``. affine, names, about: as of :meth:`Outbox.put`.
         """
         self.outbox.put(kept.study, array, affine, names, stamp=kept.stamp, **about)
         self.note(kept)

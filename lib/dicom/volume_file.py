@@ -43,6 +43,6 @@ def about(file: Path) -> dict[str, str]:
 
 
 def grid(file: Path) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
-    """Shape and affine, by the header alone."""
+    """Shape (X, Y, Z) and 4x4 affine, by the header alone."""
     image = nib.load(file)
     return tuple(image.shape[:3]), np.asarray(image.affine)  # type: ignore[attr-defined]

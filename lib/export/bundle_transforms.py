@@ -138,7 +138,7 @@ class Restored(MapTransform):
         return found
 
     def restored(self, probabilities: Tensor, image: MetaTensor) -> MetaTensor:
-        """uint8 in ``values``; the first class wins a tie."""
+        """Of ``(classes, X, Y, Z)`` on the networks' grid: ``(1, X, Y, Z)`` on the image's, uint8 in ``values``."""
         affine = np.asarray(image.affine.cpu(), dtype=np.float64)
         shape = [int(n) for n in image.meta["spatial_shape"]]
         turn, _ = _turn(affine)

@@ -30,6 +30,7 @@ class MeanProbability(nn.Module):
         self.method, self.modality = method, modality
 
     def forward(self, x: Tensor) -> Tensor:
+        """Patches ``(B, C, X, Y, Z)`` to probabilities ``(B, classes, X, Y, Z)``; of slices without Z."""
         return self.method.predict(x, self.modality).mean(0)
 
 

@@ -15,7 +15,7 @@ from monai.metrics import compute_hausdorff_distance
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[int]) -> dict[int, float]:
-    """Dice similarity coefficient 2 |P and R| / (|P| + |R|) of each class (Dice 1945).
+    """Dice similarity coefficient ``2 |P and R| / (|P| + |R|)`` of each class (Dice 1945).
 
     Args:
         prediction, reference: integer labels of the same shape, (X, Y, Z).

@@ -60,7 +60,7 @@ class Model:
 
     @property
     def of_networks(self) -> dict[str, Tensor]:
-        """The weights of what predicts, as the method's ``networks`` name them; earlier files hold teachers too."""
+        """The weights of what predicts, each of the shape its network has; earlier files hold teachers too."""
         start = "networks."
         return {key.removeprefix(start): value for key, value in self.weights.items() if key.startswith(start)}
 

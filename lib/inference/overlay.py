@@ -69,7 +69,7 @@ def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> N
         level = best_slice(row.reference) if row.level is None else row.level
         truth = _plane(row.reference, level)
         for axis in axes[:-1]:
-            _show(axis, row, _grey_or_colours(row.image), level, cmap="gray", vmin=0, vmax=1)
+            _show(axis, row, grey_or_colours(row.image), level, cmap="gray", vmin=0, vmax=1)
         _fill(axes[1], truth, names)
         for axis, column in zip(axes[2:], columns, strict=False):
             _fill(axis, _plane(row.predictions[column], level), names)
@@ -87,7 +87,7 @@ def draw_overlay(path: Path, rows: Sequence[Row], names: Mapping[int, str]) -> N
 
 
 def best_slice(reference: NDArray) -> int:
-    """Index of the axial slice that shows most of all classes, small ones too; the middle one of an empty label."""
+    """The slice along Z of ``(X, Y, Z)`` that shows most of all classes, small ones too; else the middle one."""
     areas = [(reference == value).sum((0, 1)) for value in np.unique(reference[reference > 0])]
     return int(sum(area / area.max() for area in areas).argmax()) if areas else reference.shape[2] // 2
 
@@ -110,8 +110,8 @@ def _plane(volume: NDArray, level: int) -> NDArray:
     return volume[::-1, :, level].swapaxes(0, 1)
 
 
-def _grey_or_colours(image: NDArray) -> NDArray:
-    """Between 0 and 1, with the same window for all colours."""
+def grey_or_colours(image: NDArray) -> NDArray:
+    """A slice of any shape between 0 and 1, with the same window for all colours."""
     low, high = np.percentile(image, (1, 99.5))
     return np.clip((image - low) / max(float(high - low), 1e-6), 0, 1)
 

@@ -54,7 +54,7 @@ class Segmentation:
     notes: tuple[str, ...] = ()
 
     def save(self, path: Path, values: np.ndarray | None = None, compress: bool = True) -> None:
-        """Write the label (or other ``values`` on its grid) as NIfTI, NRRD or, of a picture, PNG, by the ending.
+        """Write the label (or other ``values`` of its shape) as NIfTI, NRRD or, of a picture, PNG, by the ending.
 
         Raises:
             ConfigError: several slices, or values that are no whole numbers of 16 bits, do not fit a PNG.
@@ -248,6 +248,6 @@ class Segmenter:
         return found.unflatten(0, (-1, len(self.labels.names) + 1))
 
     def label(self, probabilities: Tensor, geometry: Geometry) -> np.ndarray:
-        """The most probable class by the mean of the branches: uint8, image's own grid, label map's values."""
+        """The most probable class of ``(branches, classes, X, Y, Z)``: uint8, image's own grid, label map's values."""
         maps = (self.preprocess.restore(mean[None], geometry)[0] for mean in probabilities.mean(0))
         return self.labels.to_values(strongest(maps))

@@ -16,7 +16,7 @@ SHORTEST = 1e-4  # what is shorter stays so: noise in float16, and its direction
 
 
 def unit(vectors: Tensor, dim: int = -1, norm: float = 2.0) -> Tensor:
-    """Float32 vectors along ``dim`` of length 1; the squares of 128 features of size 23 already overflow float16."""
+    """Vectors of any shape at length 1 along ``dim``, float32: squares of 128 features of size 23 overflow float16."""
     return normalize(vectors.float(), p=norm, dim=dim, eps=SHORTEST)
 
 

@@ -15,7 +15,7 @@ from lib.losses.info_nce import info_nce
 
 
 def draw(pool: int, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Up to ``count`` different numbers below ``pool``, each as likely: one from each of ``count`` equal stretches.
+    """Different numbers below ``pool``, ``(min(count, pool),)``, each as likely: one from each of ``count`` stretches.
 
     Costs ``count``, where a permutation costs ``pool``, and spreads evenly over the images of a flattened batch.
     Drawn on the CPU, whose random state the training keeps, from ``generator`` or the global one.

@@ -62,12 +62,12 @@ class Method(nn.Module, ABC):
         """Called after each optimiser step; teachers are updated here."""
 
     def weights(self) -> dict[str, Tensor]:
-        """What is published: the networks, without teachers, projection heads and queues."""
+        """What is published: the networks, each weight in its shape, without teachers, projection heads and queues."""
         return {key: value for key, value in self.state_dict().items() if key.startswith("networks.")}
 
 
 def most_probable(probabilities: Tensor, axis: int = 1) -> Tensor:
-    """Class indices, the axis kept; the first one wins a tie.
+    """``(B, classes, ...)`` to class indices ``(B, 1, ...)``; the first one wins a tie.
 
     By ``max``: along an axis that is not the last, ``argmax`` takes ten to twenty times as long on a CPU, which was
     a third of a ``cross_pseudo`` step.
@@ -76,7 +76,7 @@ def most_probable(probabilities: Tensor, axis: int = 1) -> Tensor:
 
 
 def total(terms: dict[str, Term]) -> Tensor:
-    """The weighted sum that is minimised."""
+    """The weighted sum that is minimised, a scalar."""
     return torch.stack([term.value * term.weight for term in terms.values()]).sum()
 
 

@@ -32,6 +32,7 @@ class CopyPaste(Taught):
         self.confidence = confidence
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """Of labelled patches alone ``supervised``, at first with labelled ones pasted into each other."""
         image, label = batch["image"], batch["label"]
         if "weak" not in batch:
             return {"supervised": Term(dice_ce(self.student(image), label))}

@@ -47,6 +47,7 @@ class CrossLevel(Method):
         self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """Those of the full patches and of their crops; the crops teach first, the full patches later."""
         network: UNet = self.networks[0]  # type: ignore[assignment]
         image, label = batch["image"], batch["label"]
         weak = batch.get("weak", image[:0])
@@ -95,7 +96,7 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
 
 
 def joined(crops: Tensor, grid: Sequence[int]) -> Tensor:
-    """The inverse of :func:`cut`."""
+    """The inverse of :func:`cut`: ``(cells B, C, ...)`` to ``(B, C, ...)``."""
     count = int(torch.tensor(grid).prod())
     size = [edge * n for edge, n in zip(crops.shape[2:], grid, strict=True)]
     whole = crops.new_empty(len(crops) // count, crops.shape[1], *size)

@@ -35,7 +35,7 @@ class Lesson:
 
     @property
     def logits(self) -> tuple[Tensor, Tensor]:
-        """Of the labelled patches and of the unlabelled ones."""
+        """Of the labelled patches and of the unlabelled ones, both ``(B, classes, ...)``."""
         return self.decoded.logits[: self.labelled], self.decoded.logits[self.labelled :]
 
 
@@ -82,11 +82,11 @@ class CrossPseudo(Method):
         return [network(weak).float().softmax(1) for network in self.networks]
 
     def taught(self, said: list[Tensor]) -> list[Tensor]:
-        """What each branch is taught of these answers: that of the other one."""
+        """What each branch is taught of these answers ``(U, classes, ...)``: that of the other one."""
         return said[::-1]
 
     def study(self, network: UNet, labelled: Tensor, unlabelled: Tensor) -> Decoded:
-        """One pass over both."""
+        """One pass over both, ``(B, C, ...)`` and ``(U, C, ...)``, joined in this order."""
         together = torch.cat([labelled, unlabelled])
         if not self.disturbs:
             return network.decode(together)
@@ -96,7 +96,7 @@ class CrossPseudo(Method):
         return network.decoder(joined, together.shape[2:])
 
     def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
-        """``supervised`` and ``cross`` of these lessons."""
+        """``supervised`` and ``cross`` of these lessons; label ``(B, 1, ...)``."""
         supervised = [dice_ce(lesson.logits[0], label) for lesson in lessons]
         cross = [lesson.pseudo.loss(lesson.logits[1]) for lesson in lessons]
         trusted = sum(lesson.pseudo.n_valid for lesson in lessons)

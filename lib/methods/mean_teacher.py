@@ -36,6 +36,7 @@ class Taught(Method):
 
     @property
     def student(self) -> UNet:
+        """The network that learns and is published."""
         return self.networks[0]  # type: ignore[return-value]
 
     def begin(self) -> None:
@@ -53,6 +54,7 @@ class MeanTeacher(Taught):
     """Terms ``supervised`` and, with unlabelled patches, ``consistency``."""
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """The student on the strong view is drawn to what the teacher says of the weak one."""
         image, label = batch["image"], batch["label"]
         if "weak" not in batch:
             return {"supervised": Term(dice_ce(self.student(image), label))}

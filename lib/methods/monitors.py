@@ -39,6 +39,6 @@ def watch(labelled: Sequence[Tensor], label: Tensor, unlabelled: Sequence[Tensor
 
 
 def foreground_dice(first: Tensor, second: Tensor) -> Tensor:
-    """Share of agreeing foreground voxels in both together: 1 where both are empty."""
+    """Dice of the foregrounds of two class maps of one shape, classes agreeing: a scalar, 1 where both are empty."""
     agreeing = ((first == second) & (first > 0)).sum()
     return (2 * agreeing + EMPTY) / ((first > 0).sum() + (second > 0).sum() + EMPTY)

@@ -54,7 +54,7 @@ class Multiscale(CrossPseudo):
         self.queue = ClassQueue(shape.classes, QUEUE, SIZE)
 
     def terms(self, lessons: Sequence[Lesson], label: Tensor, progress: float) -> dict[str, Term]:
-        """Those of :class:`CrossPseudo`, ``pixel_contrast`` and ``patch_contrast``."""
+        """Those of :class:`CrossPseudo`, ``pixel_contrast`` and ``patch_contrast``; label ``(B, 1, ...)``."""
         rising = self.contrast * sigmoid_ramp(progress, self.ramp)
         grid = lessons[0].decoded.features[0].shape[2:]
         classes = _nearest(known_classes(lessons, label), grid)

@@ -50,7 +50,7 @@ class Pasted:
         return torch.where(box, first, second)
 
     def losses(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """On the voxels with a true label and on those with a pseudo-label; a patch's share may lack a class."""
+        """Of ``(2 B, classes, ...)`` where labels are true and where they are pseudo; it may lack a class."""
         return (
             dice_ce(logits, self.label, smooth=1.0, weight=self.known),
             dice_ce(logits, self.label, smooth=1.0, weight=self.trusted),

@@ -32,16 +32,16 @@ class PseudoLabel:
         return cls(label, certainty, confidence)
 
     def mixed(self, mask: Tensor) -> PseudoLabel:
-        """As the students' view was mixed, by :func:`lib.studies.views.mix_pairs`."""
+        """As the students' view was mixed, by :func:`lib.studies.views.mix_pairs`; mask of the shape that it takes."""
         return PseudoLabel(mix_pairs(self.label, mask), mix_pairs(self.certainty, mask), self.confidence)
 
     def loss(self, logits: Tensor) -> Tensor:
-        """Cross-entropy and Dice of a student against this; Dice is smoothed, a pseudo-label may well be empty."""
+        """Cross-entropy and Dice of logits ``(B, classes, ...)`` against this; smoothed, as it may well be empty."""
         return dice_ce(logits, self.label, smooth=1.0, weight=self.trust)
 
     @property
     def trust(self) -> Tensor:
-        """Which voxels are certain enough, bool."""
+        """Which voxels are certain enough, bool ``(B, 1, ...)``."""
         return self.certainty >= self.confidence
 
     @property

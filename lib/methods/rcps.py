@@ -42,6 +42,7 @@ class RCPS(Method):
         self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """The two strong views are drawn to the original view, less where they diverge."""
         network: UNet = self.networks[0]  # type: ignore[assignment]
         image, label = batch["image"], batch["label"]
         if "weak" not in batch:

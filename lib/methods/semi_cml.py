@@ -56,9 +56,11 @@ class SemiCML(Method):
         self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
     def predict(self, x: Tensor, modality: int = 0) -> Tensor:
+        """``(B, 1, ...)`` of one modality to ``(1, B, classes, ...)`` by its own network."""
         return self.networks[modality](x).float().softmax(1)[None]
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
+        """First the modalities teach each other, then the stronger one's teacher all of them."""
         first_stage = progress < SECOND_STAGE
         self._turn_epoch(progress, first_stage)
         label = batch["label"]

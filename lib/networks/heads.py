@@ -22,6 +22,7 @@ class Projection(nn.Module):
         self.layers = nn.Sequential(nn.Linear(width, width), nn.ReLU(inplace=True), nn.Linear(width, SIZE))
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, ...)`` to ``(B, size, ...)``, position by position."""
         return self.layers(x.movedim(1, -1)).movedim(-1, 1)
 
 

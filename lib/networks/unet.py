@@ -63,6 +63,7 @@ class Block(nn.Module):
         ) if shape.residual else None  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, given, ...)`` to ``(B, width, ...)``."""
         return self.layers(x) if self.skip is None else self.layers(x) + self.skip(x)
 
 
@@ -76,6 +77,7 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList(Block(shape, source, width, stride) for source, width, stride in levels)
 
     def forward(self, x: Tensor) -> Features:
+        """``(B, channels, ...)`` to ``(B, width, ...)`` of each level, the finest first."""
         features = []
         for level in self.levels:
             x = level(x)
@@ -119,10 +121,11 @@ class UNet(nn.Module):
         self.shape, self.encoder, self.decoder = shape, encoder, decoder
 
     def forward(self, x: Tensor) -> Tensor:
+        """``(B, channels, ...)`` to logits ``(B, classes, ...)``."""
         return self.decode(x).logits
 
     def decode(self, x: Tensor) -> Decoded:
-        """Logits and the decoder's features of an image."""
+        """Logits and the decoder's features of ``(B, channels, ...)``."""
         return self.decoder(self.encoder(x), x.shape[2:])
 
 

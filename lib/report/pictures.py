@@ -74,7 +74,7 @@ def _draw(segmenter: Segmenter, case: Case, why: str) -> Picture:
     reference = segmenter.labels.to_values(
         label_on(case, case.image, segmenter.labels, found.label.shape, found.affine)
     )
-    upright, spacing = _in_view(affine, segmenter.plan.flat_axis)
+    upright, spacing = in_view(affine, segmenter.plan.flat_axis)
     truth, predicted = upright(reference), upright(found.label)
     level, classes = disagreement(truth, predicted), segmenter.labels.values
     overlaps = dice(predicted, truth, sorted(classes))
@@ -101,10 +101,10 @@ def _draw(segmenter: Segmenter, case: Case, why: str) -> Picture:
     return Picture(case.id, why, text, png)
 
 
-def _in_view(
+def in_view(
     affine: np.ndarray, slices: int | None
 ) -> tuple[Callable[[np.ndarray], np.ndarray], tuple[float, float, float]]:
-    """What turns an array of this grid so that its last axis counts the slices to look at, and its spacing then.
+    """How to turn an array (X, Y, Z) of this grid for its last axis to count the slices looked at; its spacing then.
 
     Args:
         slices: the axis of R, A, S along which 2D networks see slices; None: axial ones are shown.

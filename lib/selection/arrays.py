@@ -29,7 +29,7 @@ class Table:
     seen: tuple[int, int] = (0, 0)  # rows and highest number in the file
 
     def rows(self, studies: Sequence[str]) -> np.ndarray:
-        """Where these studies are in ``values``; -1: nowhere."""
+        """Where these studies are in ``values``, ``(len(studies),)``; -1: nowhere."""
         return np.fromiter(map(self.places.get, studies, repeat(-1)), dtype=np.intp, count=len(studies))
 
     def of(self, studies: Sequence[str]) -> np.ndarray:
@@ -42,7 +42,7 @@ class Table:
         return found
 
     def joined(self, ids: Sequence[str], values: np.ndarray, seen: tuple[int, int]) -> Table:
-        """With these rows, which replace those of the same study and follow the others."""
+        """With these rows, ``(len(ids), columns)``, which replace those of the same study and follow the others."""
         if not ids:
             return Table(self.places, self.values if self.places else values, seen)
         places = dict(self.places)
@@ -70,7 +70,7 @@ class Reader(ABC):
 
     @abstractmethod
     def parse(self, rows: list[tuple[Any, ...]]) -> tuple[list[str], np.ndarray]:
-        """Ids and values of rows ``(id, *columns)``."""
+        """Ids and values ``(N, columns)`` of rows ``(id, *columns)``."""
 
     def read(self, model: str) -> Table:
         """All that the file holds of this model now."""

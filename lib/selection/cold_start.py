@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
+from scipy.cluster import vq
 from scipy.linalg import eigh
 from scipy.spatial.distance import cdist
 
@@ -35,7 +35,7 @@ def typical(points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random
     together = np.concatenate([points, labelled])
     clusters = min(len(labelled) + count, CLUSTERS, len(np.unique(together, axis=0)))
     start = _spread(together, clusters, rng)
-    members = kmeans2(together, start, iter=10, minit="matrix", missing="warn")[1]
+    members = vq.kmeans2(together, start, iter=10, minit="matrix", missing="warn")[1]
     sizes = np.bincount(members, minlength=clusters)
     taken = np.bincount(members[len(points) :], minlength=clusters)
     left = np.bincount(members[: len(points)], minlength=clusters)

@@ -39,5 +39,5 @@ def study_features(image: Path) -> np.ndarray:
 
 
 def weights() -> np.ndarray:
-    """Of each feature, so that the three kinds count alike, however many numbers each has."""
+    """Of each feature, ``(234,)``, so that the three kinds count alike, however many numbers each has."""
     return np.concatenate([np.full(size, size**-0.5) for size in BLOCKS])

@@ -54,7 +54,7 @@ class Pool:
 
     @property
     def scored(self) -> np.ndarray:
-        """Places of the candidates with a score."""
+        """Places of the candidates with a score, ``(n,)``."""
         return np.flatnonzero(~np.isnan(self.scores))
 
     @property
@@ -64,7 +64,7 @@ class Pool:
 
     @property
     def foreground(self) -> np.ndarray:
-        """Places of the scored candidates in which the model predicts something, or may: a version 1 did not say."""
+        """Places, ``(n,)``, of the scored in which the model predicts something, or may: a version 1 did not say."""
         return np.flatnonzero(~np.isnan(self.scores) & (self.volumes != 0))
 
     def vectors(self, places: np.ndarray, source: str | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

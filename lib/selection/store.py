@@ -91,7 +91,7 @@ class ScoreStore:
         self._write(image, model, (model, image, None, cause, "{}", seconds, self.now(), None), None, state)
 
     def put_embedding(self, image: str, model: str, embedding: np.ndarray, state: str | None = None) -> None:
-        """Write an embedding alone, where there is no score: :data:`FEATURES`; an earlier failure is forgotten."""
+        """Write an embedding ``(n,)`` where there is no score: :data:`FEATURES`; an earlier failure is forgotten."""
         self._write(image, model, None, embedding, state)
 
     def get(self, model: str) -> dict[str, float]:
@@ -106,9 +106,14 @@ class ScoreStore:
 
     def row(self, image: str, model: str) -> Row | None:
         """All that is known of one scoring, None if there was none."""
-        query = "SELECT score, cause, fields, seconds, at, foreground FROM scores WHERE model = ? AND id = ?"
-        found = self._all(query, model, image)
-        return Row(found[0][0], found[0][1], json.loads(found[0][2]), *found[0][3:]) if found else None
+        return self.rows([image], model).get(image)
+
+    def rows(self, images: Sequence[str], model: str) -> dict[str, Row]:
+        """The same of several images, by id; those without a scoring are left out."""
+        query = "SELECT id, score, cause, fields, seconds, at, foreground FROM scores WHERE model = ? AND id IN "
+        query += "(SELECT value FROM json_each(?))"
+        found = self._all(query, model, json.dumps(list(images)))
+        return {row[0]: Row(row[1], row[2], json.loads(row[3]), *row[4:]) for row in found}
 
     def scores(self, model: str) -> Table:
         """Score and predicted foreground in mm^3, ``(N, 2)``, from memory where nothing changed; NaN: unreadable."""

@@ -225,14 +225,8 @@ class SemisegApp(MONAILabelApp):
 
         Raises:
             NotFoundError: no such model.
-            NotReadyError: an upload, which would serve a file that no training has published.
         """
-        task = self.task("model", model)
-        if not validate:
-            raise NotReadyError(
-                "Models are published by trainings and cannot be uploaded; see 'restore' of the command line"
-            )
-        return task.get_path()
+        return self.task("model", model).get_path()
 
     def on_init_complete(self) -> None:
         """The server is about to answer: put its layers and routes in place."""

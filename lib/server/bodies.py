@@ -40,10 +40,12 @@ class Limits:
     """What a request may send.
 
     Attributes:
-        upload: bytes of a body with files. patience: seconds. pace: bytes a second; see the constants.
+        upload: bytes of a body with files. models: whether a model is such a file, else it is refused without a look.
+        patience: seconds. pace: bytes a second; see the constants.
     """
 
     upload: int
+    models: bool = False
     patience: float = PATIENCE
     pace: float = PACE
 
@@ -51,7 +53,7 @@ class Limits:
         """The largest body of this request, bytes; 0: none is looked at, whatever is sent."""
         path = scope["path"]
         if path.startswith("/model/"):
-            return 0  # models are not uploaded: refused without a look
+            return self.upload if self.models else 0
         return self.upload if path.endswith(FILES) or any(part in path for part in FILES[-2:]) else SMALL
 
     def metered(self, scope: Scope, receive: Receive) -> Receive:

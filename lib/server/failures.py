@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from fastapi import FastAPI, HTTPException, Request
@@ -20,6 +22,9 @@ from starlette.types import Receive, Scope, Send
 from lib.errors import SemisegError
 
 logger = logging.getLogger(__name__)
+# What went wrong lately, the newest last: seconds since 1970, sentence. Not what strangers and slow clients provoke.
+recent: deque[tuple[float, str]] = deque(maxlen=20)
+TOLD = (409, 422, 500, 502, 504, 507)
 
 CLIENTS_FAULT = ("Neither Image nor File", "DICOM SEG format is not supported")  # in monailabel/endpoints/infer.py
 
@@ -100,4 +105,6 @@ def _answer(request: Request, status: int, sentence: str) -> JSONResponse:
         logging.ERROR if status >= 500 else logging.WARNING,
         "%s %s -> %d: %s", request.method, request.url.path, status, sentence,
     )  # fmt: skip
+    if status in TOLD:
+        recent.append((time.time(), sentence))
     return JSONResponse({"detail": sentence}, status_code=status)

@@ -17,6 +17,7 @@ class NoQueries(logging.Filter):
     """Takes the queries out of a record, its traceback included."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Clean the record; it is always written."""
         record.msg = _clean(record.msg)
         if isinstance(record.args, tuple):  # kept one by one: uvicorn's own format needs five of them
             record.args = tuple(_clean(value) for value in record.args)

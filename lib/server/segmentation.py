@@ -28,13 +28,13 @@ class SegmentationTask(InferTask):
     """Segments the whole study; no clicks, no scribbles.
 
     Parameters of a request, beside its ``image``:
-        result_extension: ``.nrrd`` (default), ``.nii.gz`` or ``.nii``; of a picture also ``.png`` (its default), which
-            holds the label's values as grey values.
-        result_dtype: value type of the label, ``uint8`` by default. result_compress: ``.nrrd`` compressed or not.
-        uncertainty: true writes the uncertainty map (float32 in [0, 1] on the same grid) as the result *instead of*
-            the label, ``.nrrd`` by default; the answer's ``content`` says which of the two it is.
 
-        modality: which one the image shows, for a model of several; ``auto`` (default) goes by the file's name.
+    - ``result_extension``: ``.nrrd`` (default), ``.nii.gz`` or ``.nii``; of a picture ``.png`` (its default), which
+      holds the label's values as grey values.
+    - ``result_dtype``: value type of the label, ``uint8`` by default. ``result_compress``: ``.nrrd`` compressed or not.
+    - ``uncertainty``: true writes the uncertainty map (float32 in [0, 1] on the same grid) as the result *instead of*
+      the label, ``.nrrd`` by default; the answer's ``content`` says which of the two it is.
+    - ``modality``: which one the image shows, for a model of several; ``auto`` (default) goes by the file's name.
 
     The answer holds the ``label_names`` (name -> value), the model's ``version``, the ``latencies`` in seconds by
     stage, and ``notes`` on what was mended in the image.

@@ -11,7 +11,7 @@ from lib.server.segmentation import first
 
 LENGTHS = ("iterations", "epochs", "minutes")
 OF_THE_PROJECT = ("labels", "modalities", "validation", "cache_gb")
-OF_THE_SERVER = ("hosts", "origins", "inferences", "queue", "upload_gb", "users", "session_hours")
+OF_THE_SERVER = ("hosts", "origins", "inferences", "queue", "upload_gb", "model_uploads", "users", "session_hours")
 FIXED = (*OF_THE_PROJECT, *OF_THE_SERVER)  # not of a training
 TRACKING = ("none", "mlflow")
 # What MONAI Label and its clients add to a request, and what its own apps call the epochs

@@ -115,7 +115,7 @@ class Threaded:
 def threaded(app: ASGIApp, config: Config) -> Threaded:
     """The layer as the settings say, in a process whose threads change places often enough for many readers."""
     sys.setswitchinterval(SWITCH)
-    return Threaded(app, Limits(int(config.upload_gb * 1e9)), config.inferences, config.queue)
+    return Threaded(app, Limits(int(config.upload_gb * 1e9), config.model_uploads), config.inferences, config.queue)
 
 
 def _only_waits(scope: Scope) -> bool:

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, BackgroundTasks, File, Form, UploadFile
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse
 from monailabel.endpoints import datastore as theirs
 from monailabel.endpoints.infer import ResultType, send_response
 from monailabel.endpoints.user.auth import User
 from monailabel.interfaces.datastore import DefaultLabelTag
 from monailabel.utils.others.generic import file_checksum, get_mime_type, remove_file
 
-from lib.errors import ConfigError, NotFoundError
+from lib.errors import ConfigError, NotFoundError, NotReadyError
 from lib.server.checks import check_name
 from lib.server.params import for_inference
 from lib.server.routes import admin_role, annotator_role, served_app, user_role
 from lib.server.strict_json import parse_object
-from lib.server.uploads import held, keep, session
+from lib.server.uploads import held, keep, publish_model, session
 from lib.studies.cases import study_id
 
 router = APIRouter()
@@ -152,12 +152,21 @@ async def remove_session(session_id: str, user: User = user_role) -> dict[str, A
     return _shown(info)
 
 
+@router.put("/model/{model}", tags=["Model"], summary="Upload a model, which goes live as the next version")
+async def upload_model(
+    model: str, file: Annotated[UploadFile | None, File()] = None, user: User = admin_role
+) -> dict[str, str]:
+    """Refused unless ``--conf model_uploads true``: what is live is changed by trainings and by ``restore``."""
+    app = served_app()
+    app.model_file(model)
+    return {"version": publish_model(file, app.config, app.folder)}
+
+
 @router.delete("/model/{model}", tags=["Model"], summary="Refused")
-@router.put("/model/{model}", tags=["Model"], summary="Refused")
-async def change_model(model: str, user: User = admin_role) -> Response:
-    """A model that is uploaded would be code from anywhere; what is live is changed by trainings and by ``restore``."""
-    served_app().model_file(model, validate=False)
-    raise AssertionError
+async def delete_model(model: str, user: User = admin_role) -> None:
+    """Versions go by themselves when they are many."""
+    served_app().model_file(model)
+    raise NotReadyError("The live model is not deleted; see 'restore' of the command line for the versions before it")
 
 
 def _shown(info: Any) -> dict[str, Any]:

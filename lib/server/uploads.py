@@ -1,4 +1,4 @@
-"""Files that clients upload: while a request lasts, or kept for a while as a session.
+"""Files that clients upload: while a request lasts, kept for a while as a session, or models.
 
 MONAI Label takes a session's id and a file's name for parts of a path as they are. It then reads, and deletes, whatever
 folder of the disk an id leads to.
@@ -16,10 +16,13 @@ from pathlib import Path
 from fastapi import UploadFile
 from monailabel.utils.sessions import SessionInfo, Sessions
 
-from lib.errors import BusyError, ConfigError, NotFoundError, StudyError
+from lib.config import Config
+from lib.errors import BusyError, ConfigError, NotFoundError, NotReadyError, SemisegError, StudyError
 from lib.files import full_disk_said
+from lib.inference.model_file import Model
 from lib.server.checks import check_name
 from lib.studies.cases import EXTENSIONS, SPELLINGS, study_id
+from lib.training.model_folder import ModelFolder
 
 UNNAMED = "upload.nii.gz"  # a file that its client gave no name
 SESSION = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # a UUID, as the library makes it
@@ -85,6 +88,34 @@ def session(sessions: Sessions | None, key: str, touch: bool = False) -> Session
     if found is None or Path(store.store_path).resolve() / key not in Path(found.image).resolve().parents:
         raise NotFoundError(f"There is no session '{key[:60]}'; it may have ended")
     return found
+
+
+def publish_model(upload: UploadFile | None, config: Config, folder: ModelFolder) -> str:
+    """Let an uploaded model go live as the next version, if the settings allow it. Code that it holds is not run.
+
+    Returns:
+        Its version here.
+
+    Raises:
+        NotReadyError: it is not allowed, or a training is under way, which may publish too.
+        ConfigError: it is no model of this program.
+        StorageFullError: there is no room for it.
+    """
+    if not config.model_uploads:
+        raise NotReadyError("Models are published by trainings; --conf model_uploads true lets admins upload others")
+    if upload is None:
+        raise ConfigError("There is no model in the request: send it as file")
+    with tempfile.NamedTemporaryFile(prefix="semiseg-", suffix=".pt") as file:
+        with full_disk_said("The model was not taken"):
+            shutil.copyfileobj(upload.file, file)
+            file.flush()
+        try:
+            model = Model.load(Path(file.name))
+            model.build()
+        except SemisegError as error:
+            raise ConfigError("What was sent is no model that this semiseg can use; train one, or update it") from error
+    with folder.lock("training"):
+        return folder.publish(model, config.keep_versions)
 
 
 def _enabled(sessions: Sessions | None) -> Sessions:

@@ -28,7 +28,7 @@ class Curve:
 
     @property
     def areas(self) -> np.ndarray:
-        """Of each seed: area under Dice over labels by trapezoids, divided by the range of labels, so that it is a mean
+        """Area under Dice over labels by trapezoids, ``(seeds,)``, divided by the range of labels, so that it is a mean
         Dice; of a single round its Dice."""
         if len(self.labels) == 1:
             return self.dice[:, 0]
@@ -44,6 +44,11 @@ class Curve:
     def auc_sd(self) -> float:
         """Sample standard deviation of the areas; 0 of one seed."""
         return float(self.areas.std(ddof=1)) if len(self.areas) > 1 else 0.0
+
+    @property
+    def last(self) -> float:
+        """Mean Dice of the seeds after the last round."""
+        return float(self.dice[:, -1].mean())
 
 
 def curves(played: Played) -> dict[str, Curve]:

@@ -36,7 +36,7 @@ class LabelMap:
         return tuple(self.values[value] for value in sorted(self.values))
 
     def to_values(self, classes: np.ndarray) -> np.ndarray:
-        """Class indices as the values that a label file holds, uint8."""
+        """Class indices of any shape as the values that a label file holds, uint8."""
         return np.array([0, *sorted(self.values)], dtype=np.uint8)[classes]
 
 

@@ -161,7 +161,7 @@ def _measure_each(cases: Sequence[Case], labels: LabelMap, config: Config) -> di
 
 
 def patch_size(shape: np.ndarray, voxels: int, step: int = STEP) -> tuple[int, ...]:
-    """The largest patch of the median study's proportions within so many voxels, each edge a multiple of ``step``."""
+    """The largest patch of this shape's proportions within so many voxels, each edge a multiple of ``step``."""
     size = np.maximum(np.ceil(shape / step) * step, step).astype(int)
     while size.prod() > voxels:
         size[np.argmax(size / np.maximum(shape, 1) * (size > step) + size * 1e-3)] -= step

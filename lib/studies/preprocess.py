@@ -170,7 +170,7 @@ def _turned_shape(geometry: Geometry) -> np.ndarray:
 
 
 def finite(volume: np.ndarray, study: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Voxels that are no number take the darkest value of the rest; what was mended, in words."""
+    """Voxels of ``(C, X, Y, Z)`` that are no number take the darkest value of the rest; what was mended, in words."""
     bad = ~np.isfinite(volume)
     if not bad.any():
         return volume, ()

@@ -46,7 +46,7 @@ def read_volume(path: Path | str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def voxel_spacing(affine: np.ndarray) -> np.ndarray:
-    """Edge lengths of a voxel in mm, in the order of the array's axes."""
+    """Edge lengths of a voxel in mm, ``(3,)`` in the order of the array's axes, of a 4x4 affine."""
     return np.linalg.norm(affine[:3, :3], axis=0)
 
 

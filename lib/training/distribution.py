@@ -72,7 +72,7 @@ def agreed(value: float) -> float:
 
 
 def averaged(values: Mapping[str, Tensor | float], device: torch.device) -> dict[str, float]:
-    """The mean over the processes of each value that all of them have under the same names, in one exchange."""
+    """The mean over the processes of each scalar that all of them have under the same names, in one exchange."""
     stacked = torch.stack([torch.as_tensor(value, dtype=torch.float32, device=device) for value in values.values()])
     if idist.get_world_size() > 1:
         stacked = torch.as_tensor(idist.all_reduce(stacked, op="SUM")) / idist.get_world_size()

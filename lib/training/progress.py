@@ -1,4 +1,4 @@
-"""What a training tells while it runs, and the two ways of telling it: a bar, or a line now and then."""
+"""What a training tells while it runs, and the two ways of telling it: a bar, or a plain line now and then."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from tqdm import tqdm
 from lib.config import EPOCH
 
 log = logging.getLogger(__name__)
+
+EVERY = 30.0  # s between plain lines
+SHOWN = 4  # losses of a line: the sum and the first terms, which are the same in every method
 
 
 @dataclass(frozen=True)
@@ -50,26 +53,54 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-class Bar:
-    """A tqdm bar on a terminal; elsewhere a plain line every ``every`` seconds."""
+class Pace:
+    """When a plain line is due, and how fast it goes: one line for each stage, then one every ``every`` seconds.
 
-    def __init__(self, title: str = "train", every: float = 10.0) -> None:
-        self.title, self.every = title, every
+    Args:
+        unit: of what is counted, as in ``2.1 it/s``.
+    """
+
+    def __init__(self, unit: str, every: float = EVERY, clock: Callable[[], float] = time.monotonic) -> None:
+        self.unit, self.every, self.clock = unit, every, clock
+        self.stage: str | None = None
+        self.done, self.at = 0, 0.0  # what was done, and when, as the latest line said it
+
+    def line(self, stage: str, done: int, total: int) -> str | None:
+        """``training 120/1500  2.1 it/s  10:57 left``, or None while none is due."""
+        now, begins, earlier = self.clock(), stage != self.stage, self.done
+        passed = now - self.at
+        if not begins and passed < self.every:
+            return None
+        self.stage, self.done, self.at = stage, done, now
+        if not total:
+            return stage
+        said = f"{stage} {done}/{total}"
+        if begins or done <= earlier:
+            return said
+        speed = (done - earlier) / passed
+        return f"{said}  {speed:.2g} {self.unit}/s  {tqdm.format_interval((total - done) / speed)} left"
+
+
+class Bar:
+    """A tqdm bar on a terminal; elsewhere the plain lines of :class:`Pace`. Both have the losses and the Dice."""
+
+    def __init__(self, title: str = "train", pace: Pace | None = None) -> None:
+        self.title = title
+        self.pace = pace or Pace("it")
         self.bar: tqdm | None = None
-        self.last = -every
 
     def __call__(self, now: Progress) -> None:
         """Show this moment."""
         if sys.stderr.isatty():
             self._draw(now)
-        elif time.monotonic() - self.last >= self.every or now.stage == "ended":
-            self.last = time.monotonic()
-            print(f"{self.title}: {now.stage} {now.step}/{now.total}  {_key_values(now)}", file=sys.stderr, flush=True)
+        elif said := self.pace.line(now.stage, now.step, now.total):
+            print("  ".join(filter(None, (f"{self.title}: {said}", _key_values(now)))), file=sys.stderr, flush=True)
 
     def _draw(self, now: Progress) -> None:
         if self.bar is None and now.total:
-            self.bar = tqdm(total=now.total, initial=now.step, desc=self.title, unit="it", dynamic_ncols=True)
+            self.bar = tqdm(total=now.total, initial=now.step, unit="it", dynamic_ncols=True)
         if self.bar is not None:
+            self.bar.set_description(f"{self.title}: {now.stage}", refresh=False)
             self.bar.update(now.step - self.bar.n)
             self.bar.set_postfix_str(_key_values(now), refresh=not now.stage.endswith("training"))
             if now.stage == "ended":
@@ -77,5 +108,8 @@ class Bar:
 
 
 def _key_values(now: Progress) -> str:
-    losses = "  ".join(f"{name} {value:.3f}" for name, value in now.losses.items())
-    return losses + (f"  Dice {now.metric:.3f}" if now.metric is not None else "")
+    """The sum of the losses, its first terms, and the latest Dice; ``skipped/...`` counts and is no loss."""
+    terms = {name: value for name, value in now.losses.items() if "/" not in name}
+    shown = dict.fromkeys([*(["loss"] if "loss" in terms else []), *terms])
+    said = [f"{name} {terms[name]:.3f}" for name in list(shown)[:SHOWN]]
+    return "  ".join([*said, *([f"Dice {now.metric:.3f}"] if now.metric is not None else [])])

@@ -1,4 +1,4 @@
-"""Whether a trained model goes live: only if it is at least as good as the live one on the same validation studies."""
+"""Whether a trained model goes live: if it is at least as good as the live one on the same validation studies."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ class Verdict:
 
 
 def publish(model: Model, folder: ModelFolder, studies: Studies, config: Config) -> Verdict:
-    """Judge and, if it is no worse than what is live, publish; under torchrun the first process does it."""
+    """Judge and, if it is no worse than what is live or the settings want it, publish; under torchrun the first process
+    does it."""
     mine = model.metrics["dice"]
     live = _live_dice(folder, studies, config)
     count = len(studies.validation)
-    if mine is not None and live is not None and mine < live:
+    if mine is not None and live is not None and mine < live and config.publish == "better":
         reason = f"The live model stays: Dice {live:.3f} on the same {count} validation studies, the new one {mine:.3f}"
         return Verdict(None, live, reason)
     version = folder.publish(model, config.keep_versions) if first() else None

@@ -37,6 +37,7 @@ ELSEWHERE = (
     "tracking",
     "model",
     "strategy",
+    "publish",
     "keep_versions",
     "keep_labels",
     "stop_seconds",

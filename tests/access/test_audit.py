@@ -70,3 +70,15 @@ def test_a_log_that_cannot_be_written_is_said_so_and_the_entry_is_not_lost(
         AuditLog(tmp_path).write("label submitted", "ann", study="case 7")
     assert "cannot be written" in caplog.text
     assert "case 7" in caplog.text
+
+
+def test_the_newest_entries_are_read_from_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog(tmp_path)
+    assert log.recent(5) == []
+    for number in range(30):
+        log.write("label submitted", study=str(number))
+    assert log.recent(3) == log.entries()[-3:]
+    monkeypatch.setattr("lib.access.audit.TAIL", 500)
+    found = log.recent(30)
+    assert 0 < len(found) < 30
+    assert found == log.entries()[-len(found) :], "the line in which the reading began is left out"

@@ -134,7 +134,9 @@ def test_a_link_that_an_administrator_made_is_read(
     assert ask.get("/datastore/image", params={"image": "phantom_004"}).content == elsewhere.read_bytes()
 
 
-def test_a_model_cannot_be_uploaded_or_deleted(ask: TestClient, app: SemisegApp, tmp_path: Path) -> None:
+def test_a_model_cannot_be_uploaded_unless_it_is_allowed_nor_deleted(
+    ask: TestClient, app: SemisegApp, tmp_path: Path
+) -> None:
     live = app.folder.path / "live.pt"
     before = live.read_bytes()
     for content in (b"", before, pickle.dumps(Runs(tmp_path / "ran")), bytes(3 << 20)):
@@ -142,6 +144,32 @@ def test_a_model_cannot_be_uploaded_or_deleted(ask: TestClient, app: SemisegApp,
         assert (answer.status_code, "trainings" in answer.json()["detail"]) == (409, True)
     assert ask.delete("/model/semiseg").status_code == 409
     assert live.read_bytes() == before
+
+
+@pytest.fixture
+def uploads_allowed(app: SemisegApp) -> None:
+    app.config = app.config.replace(model_uploads=True)
+
+
+def test_where_models_may_be_uploaded_they_are_read_without_running_code(
+    uploads_allowed: None, ask: TestClient, app: SemisegApp, tmp_path: Path
+) -> None:
+    live, before = app.folder.path / "live.pt", app.folder.versions()
+    for content in (b"", pickle.dumps(Runs(tmp_path / "ran")), live.read_bytes()[:-999]):
+        answer = ask.put("/model/semiseg", files={"file": ("live.pt", content)})
+        assert (answer.status_code, "no model" in answer.json()["detail"]) == (400, True)
+    assert ask.put("/model/semiseg").status_code == 400
+    assert ask.put("/model/other", files={"file": ("live.pt", live.read_bytes())}).status_code == 404
+    assert (app.folder.versions(), (tmp_path / "ran").exists()) == (before, False)
+    sent = Model.load(live)
+    with app.folder.lock("training"):
+        assert ask.put("/model/semiseg", files={"file": ("live.pt", live.read_bytes())}).status_code == 409
+    answer = ask.put("/model/semiseg", files={"file": ("../../live.pt", live.read_bytes())})
+    published = Model.load(live)
+    assert answer.json() == {"version": published.version}
+    assert published.version not in before
+    assert published.weights.keys() == sent.weights.keys()
+    assert all(published.weights[name].equal(value) for name, value in sent.weights.items())
 
 
 @pytest.mark.parametrize("save", [torch.save, lambda value, file: Path(file).write_bytes(pickle.dumps(value))])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lib.report.pictures import _in_view, disagreement, worst_and_median
+from lib.report.pictures import disagreement, in_view, worst_and_median
 
 
 def test_worst_and_median_by_dice() -> None:
@@ -29,7 +29,7 @@ def test_slices_are_seen_across_their_axis_in_ras(slices: int | None, order: tup
     """Of a file whose axes are A, L, S: its RAS array is swapped and flipped."""
     affine = np.array([[0, -2.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 3.0, 0], [0, 0, 0, 1]])
     array = np.arange(24).reshape(2, 3, 4)
-    turned, spacing = _in_view(affine, slices)
+    turned, spacing = in_view(affine, slices)
     ras = array.transpose(1, 0, 2)[::-1]
     assert (turned(array) == ras.transpose(order)).all()
     assert spacing == tuple((2.0, 1.0, 3.0)[axis] for axis in order)

@@ -91,13 +91,11 @@ def test_the_next_study_comes_with_its_path(app: SemisegApp, studies: Path) -> N
     assert app.next_sample({"strategy": "random"}) == {}
 
 
-def test_models_are_downloaded_but_not_uploaded(
-    app: SemisegApp, publish: Callable[..., str], folder: ModelFolder
-) -> None:
+def test_the_live_model_is_downloaded(app: SemisegApp, publish: Callable[..., str], folder: ModelFolder) -> None:
     publish()
     assert app.model_file("semiseg") == str(folder.path / "live.pt")
-    with pytest.raises(NotReadyError, match="published by trainings"):
-        app.model_file("semiseg", validate=False)
+    with pytest.raises(NotFoundError, match="other"):
+        app.model_file("other")
 
 
 def test_after_a_training_the_studies_are_scored_in_the_server_or_else_here(

@@ -33,8 +33,8 @@ class Judged:
             self.config, self.studies.cache.preprocess.plan, self.project.labels, weights, metrics={"dice": dice}
         )
 
-    def publish(self, dice: float | None) -> Any:
-        return publish(self.model(dice), self.project.folder, self.studies, self.config)
+    def publish(self, dice: float | None, **settings: Any) -> Any:
+        return publish(self.model(dice), self.project.folder, self.studies, self.config.replace(**settings))
 
     def live(self) -> float:
         return round(float(Model.load(self.project.folder.live).weights[self.key][0]), 3)
@@ -63,6 +63,13 @@ def test_a_worse_one_does_not(judged: Judged) -> None:
     assert judged.live() == 0.75
     assert judged.project.folder.versions() == ["0001"]
     assert "live model stays: Dice 0.750 on the same 2 validation studies, the new one 0.500" in verdict.reason
+
+
+def test_a_worse_one_does_where_the_settings_want_it(judged: Judged) -> None:
+    judged.publish(0.75)
+    verdict = judged.publish(0.5, publish="always")
+    assert (verdict.version, judged.live()) == ("0002", 0.5)
+    assert "Dice 0.500 on 2 validation studies (the former live model: 0.750)" in verdict.reason
 
 
 @pytest.mark.parametrize("dice", [0.5, 0.75])
