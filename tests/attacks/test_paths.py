@@ -19,6 +19,7 @@ RIGHT = {
     "image": "phantom_004", "label": "phantom_000", "id": "phantom_005", "study": "phantom_004", "tag": "final",
     "model": "semiseg", "strategy": "hybrid", "method": "dice", "client_id": "reader", "lines": "3",
     "params": "{}", "info": "{}", "wsi": "{}", "path": "index.html", "session_id": "", "images": "labeled",
+    "run": "20260101-000000-supervised", "name": "report.html", "version": "0001",
 }  # fmt: skip
 KEYS = (  # of JSON in bodies and fields, which MONAI Label and this app look at
     "image", "images", "model", "method", "name", "label", "label_tag", "session", "session_id", "client_id", "dataset",

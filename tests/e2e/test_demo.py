@@ -23,7 +23,7 @@ DEMO = Path(__file__).parents[2] / "apps" / "semiseg" / "demo.py"
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Its folder and what it printed; of so few iterations that the figures mean nothing."""
     folder = tmp_path_factory.mktemp("demo")
-    command = [sys.executable, str(DEMO), "--no-serve", "--minutes", "0.1", "--folder", str(folder)]
+    command = [sys.executable, str(DEMO), "--no-serve", "--minutes", "0.25", "--folder", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, done.stdout
