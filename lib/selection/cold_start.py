@@ -19,12 +19,15 @@ warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)  
 
 NEIGHBOURS = 20  # that density is judged by, as in the paper
 CLUSTERS = 50  # at most, in the paper 500; later ones go to the clusters with the fewest labels
+SMALLEST = 5  # studies of a cluster, as in the authors' program: smaller ones are odd studies, which come last
 DIRECTIONS = 16
 SAMPLE = 1000  # studies that are looked at: more would take longer than a reader waits
 
 
 def typical(points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random.Generator) -> list[tuple[int, int]]:
     """Cluster all, then the densest study of each cluster that has no label yet, the largest cluster first.
+
+    Clusters of fewer than :data:`SMALLEST` come when nothing else is left.
 
     Args:
         points: ``(n, length)`` candidates. labelled: ``(m, length)``.
@@ -42,7 +45,8 @@ def typical(points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random
     waiting: dict[int, list[int]] = {}  # filled as clusters are chosen from: most never are
     picks: list[tuple[int, int]] = []
     while len(picks) < min(count, len(points)):
-        cluster = min(np.flatnonzero(left).tolist(), key=lambda key: (taken[key], -sizes[key], key))
+        order = np.lexsort((-sizes, taken, sizes < SMALLEST))
+        cluster = int(order[left[order] > 0][0])
         if cluster not in waiting:
             waiting[cluster] = _densest_first(points, members[: len(points)], cluster)
         picks.append((waiting[cluster].pop(0), int(sizes[cluster])))

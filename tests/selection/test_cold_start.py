@@ -42,12 +42,21 @@ def test_clusters_with_labels_come_after_those_without() -> None:
     assert typical(points, labelled, 1, np.random.default_rng(0)) == [(densest(points[:30], 20), 30)]
 
 
+def test_a_few_odd_studies_are_no_cluster_to_begin_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cold_start, "CLUSTERS", 3)
+    points = blobs(20, 4, 12)
+    picks = [place for place, _ in typical(points, np.empty((0, 3)), 36, np.random.default_rng(0))]
+    odd = {20, 21, 22, 23}
+    assert set(picks[-4:]) == odd
+    assert [place < 20 for place in picks[:4]] == [True, False] * 2
+
+
 def test_more_than_there_are_clusters_or_points(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cold_start, "CLUSTERS", 2)
-    points = blobs(4, 6)
+    points = blobs(5, 7)
     picks = typical(points, np.empty((0, 3)), 99, np.random.default_rng(0))
-    assert sorted(place for place, _ in picks) == list(range(10))
-    assert [place < 4 for place, _ in picks[:6]] == [False, True] * 3, "turn by turn"
+    assert sorted(place for place, _ in picks) == list(range(12))
+    assert [place < 5 for place, _ in picks[:6]] == [False, True] * 3, "turn by turn"
     alike = typical(np.ones((3, 2)), np.ones((2, 2)), 3, np.random.default_rng(0))
     assert sorted(place for place, _ in alike) == [0, 1, 2]
 
