@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 def run(command: str, folder: Path, port: int) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, str(SCRIPT), command, "--folder", str(folder), "--port", str(port), "--studies", "5"]
+    words = [sys.executable, str(SCRIPT), command, "--folder", str(folder), "--port", str(port), "--studies", "10"]
     return subprocess.run(words, capture_output=True, text=True, timeout=120)
 
 
@@ -37,12 +37,12 @@ def test_a_pacs_is_started_filled_once_and_ended(tmp_path: Path) -> None:
     try:
         first, again = run("start", tmp_path, port), run("start", tmp_path, port)
         assert first.returncode == again.returncode == 0, first.stderr + again.stderr
-        assert first.stdout.startswith("5 of 5 demo studies were new")
-        assert again.stdout.startswith("0 of 5")
+        assert first.stdout.startswith("10 of 10 demo studies were new")
+        assert again.stdout.startswith("0 of 10")
         client = DICOMwebClient(f"http://127.0.0.1:{port}/dicom-web")
         found = client.search_for_series(search_filters={"Modality": "MR"})
         assert {item["0020000E"]["Value"][0] for item in found} == {
-            uid("series", f"phantom_{number:03d}", "1") for number in range(5)
+            uid("series", f"phantom_{number:03d}", "1") for number in range(10)
         }
         labels = client.search_for_series(search_filters={"Modality": "SEG"})
         assert len(labels) == pacs.LABELLED
