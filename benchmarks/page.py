@@ -3,7 +3,8 @@
     python benchmarks/page.py --studies 10000 --seconds 120
 
 A real server on the loopback interface, headless Chromium. The training runs in a process of the server's own, in turns
-with the page open and closed; the ratio is of its iterations a second.
+with the page open and closed; the ratio is of its iterations a second. The browser works on the same cores, so beside
+it stands what the page costs the server alone: the processor time it takes more a second, as a share of a core.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import psutil
 import requests
 from playwright.sync_api import Browser, sync_playwright
 from tqdm import tqdm
@@ -99,6 +101,7 @@ def training_ratio(browser: Browser, url: str, seconds: float, turns: int) -> di
     while step(url) < 50:
         time.sleep(1)
     rates: dict[bool, list[float]] = {True: [], False: []}
+    loads: dict[bool, list[float]] = {True: [], False: []}
     for turn in tqdm(range(2 * turns), "train"):
         looked = turn % 4 in (1, 2)
         with browser.new_context() as context:
@@ -106,10 +109,22 @@ def training_ratio(browser: Browser, url: str, seconds: float, turns: int) -> di
                 page = context.new_page()
                 page.goto(f"{url}/semiseg/")
                 page.locator("html[data-loaded=true]").wait_for()
+            start, used = time.perf_counter(), processor_seconds()
             rates[looked].append(pace(url, seconds / (2 * turns)))
+            loads[looked].append((processor_seconds() - used) / (time.perf_counter() - start))
     requests.delete(f"{url}/train/", timeout=60)
     found = {looked: statistics.mean(each) for looked, each in rates.items()}
-    return {"training_ratio": found[True] / found[False], "iterations_per_s": found[False]}
+    return {
+        "training_ratio": found[True] / found[False],
+        "iterations_per_s": found[False],
+        "server_cores": statistics.mean(loads[True]) - statistics.mean(loads[False]),
+    }
+
+
+def processor_seconds() -> float:
+    """Of the server until now, without the training, which is a process of its own."""
+    times = next(child for child in psutil.Process().children() if "start_server" in child.cmdline()).cpu_times()
+    return times.user + times.system
 
 
 def pace(url: str, seconds: float) -> float:
