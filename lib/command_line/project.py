@@ -18,7 +18,7 @@ from lib.errors import ConfigError, NotReadyError
 from lib.inference.segmenter import Segmenter
 from lib.training.distribution import first, own_device, process_group, processes, rank
 from lib.training.model_folder import ModelFolder
-from lib.training.progress import Pace
+from lib.training.progress import PlainLines
 
 PATIENCE = timedelta(days=7)  # until the last process has ended its share
 
@@ -68,7 +68,7 @@ def together(config: Config) -> Iterator[tuple[Config, tuple[int, int]]]:
 @contextmanager
 def study_bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """Progress as a function of (done, of): a bar on a terminal, else plain lines; one process speaks for all."""
-    pace = Pace("studies")
+    pace = PlainLines("studies")
     with tqdm(desc=title, unit="study", disable=not (sys.stderr.isatty() and first())) as bar:
 
         def show(done: int, of: int) -> None:

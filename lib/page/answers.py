@@ -28,7 +28,7 @@ class Answer:
         return cls(content, hashlib.sha256(content).hexdigest()[:16])
 
 
-class Kept:
+class Answers:
     """The newest answers by key. Threads may share it; of several that miss the same answer, one makes it."""
 
     def __init__(self, most: int = MOST) -> None:

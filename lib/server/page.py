@@ -16,7 +16,7 @@ from lib.access.audit import AuditLog
 from lib.access.people import Role
 from lib.dicom.listed import Series
 from lib.errors import BusyError, NotFoundError, NotReadyError
-from lib.page.answers import Answer, Kept, stamp
+from lib.page.answers import Answer, Answers, stamp
 from lib.page.budget import budget_content
 from lib.page.labels import labels_content
 from lib.page.model import model_content
@@ -70,7 +70,7 @@ class ProjectPage:
 
     def __init__(self, app: Paged) -> None:
         self.app = app
-        self.kept, self.rounds, self.pace = Kept(), Rounds(app.folder), Pace()
+        self.answers, self.rounds, self.pace = Answers(), Rounds(app.folder), Pace()
         self.pictures = Pictures(app.folder.path / "pictures")
         self.inferences: Busy | None = None
 
@@ -95,19 +95,19 @@ class ProjectPage:
 
     def model(self) -> Answer:
         """See :func:`lib.page.model.model_content`."""
-        return self.kept.get("model", self._stamp("model"), self._model)
+        return self.answers.get("model", self._stamp("model"), self._model)
 
     def next(self, reader: str, page: int) -> Answer:
         """See :func:`lib.page.ranking.next_content`, with the strategy, and on a DICOM server the viewer's address."""
-        return self.kept.get(("next", reader, page), self._stamp("next"), lambda: self._next(reader, page))
+        return self.answers.get(("next", reader, page), self._stamp("next"), lambda: self._next(reader, page))
 
     def labels(self, page: int) -> Answer:
         """See :func:`lib.page.labels.labels_content`."""
-        return self.kept.get(("labels", page), self._stamp("labels"), lambda: self._labels(page))
+        return self.answers.get(("labels", page), self._stamp("labels"), lambda: self._labels(page))
 
     def budget(self) -> Answer:
         """See :func:`lib.page.budget.budget_content`."""
-        return self.kept.get("budget", self._stamp("budget"), self._budget)
+        return self.answers.get("budget", self._stamp("budget"), self._budget)
 
     def picture(self, study: str, uncertainty: bool) -> bytes:
         """PNG of the study's most uncertain slice.
@@ -228,7 +228,7 @@ class ProjectPage:
         return dict(store.studies.now().series) if isinstance(store, DicomDatastore) else None
 
     def _plain(self, key: str, now: str, make: Callable[[], Any]) -> Any:
-        return json.loads(self.kept.get(key, now, make).content)
+        return json.loads(self.answers.get(key, now, make).content)
 
 
 def _user() -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Progress:
 Listener = Callable[[Progress], None]
 
 
-class Pace:
+class PlainLines:
     """When a plain line is due, and how fast it goes: one line for each stage, then one every ``every`` seconds.
 
     Args:
@@ -82,18 +82,18 @@ class Pace:
 
 
 class Bar:
-    """A tqdm bar on a terminal; elsewhere the plain lines of :class:`Pace`. Both have the losses and the Dice."""
+    """A tqdm bar on a terminal; elsewhere the plain lines of :class:`PlainLines`. Both have the losses and the Dice."""
 
-    def __init__(self, title: str = "train", pace: Pace | None = None) -> None:
+    def __init__(self, title: str = "train", lines: PlainLines | None = None) -> None:
         self.title = title
-        self.pace = pace or Pace("it")
+        self.lines = lines or PlainLines("it")
         self.bar: tqdm | None = None
 
     def __call__(self, now: Progress) -> None:
         """Show this moment."""
         if sys.stderr.isatty():
             self._draw(now)
-        elif said := self.pace.line(now.stage, now.step, now.total):
+        elif said := self.lines.line(now.stage, now.step, now.total):
             print("  ".join(filter(None, (f"{self.title}: {said}", _key_values(now)))), file=sys.stderr, flush=True)
 
     def _draw(self, now: Progress) -> None:

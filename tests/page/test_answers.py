@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lib.page.answers import Answer, Kept, stamp
+from lib.page.answers import Answer, Answers, stamp
 
 
 def test_an_answer_is_made_anew_only_when_its_stamp_changes() -> None:
@@ -18,7 +18,7 @@ def test_an_answer_is_made_anew_only_when_its_stamp_changes() -> None:
         made.append(len(made))
         return made
 
-    kept = Kept()
+    kept = Answers()
     first = kept.get("a", "1", make)
     assert kept.get("a", "1", make) is first
     assert made == [0]
@@ -34,7 +34,7 @@ def test_equal_contents_have_equal_tags_and_no_number_is_no_json() -> None:
 
 
 def test_the_oldest_answers_go() -> None:
-    kept, made = Kept(most=2), []
+    kept, made = Answers(most=2), []
     for key in ("a", "b", "a", "c", "a", "b"):
         kept.get(key, "", lambda key=key: made.append(key))
     assert made == ["a", "b", "c", "b"], "b was used longest ago when c came"

@@ -5,15 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lib.page.now import Pace, training_now
-
-
-class Clock:
-    """Seconds that the test sets."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.clock import Clock
 
 
 def test_time_left_is_by_the_pace_that_was_seen_not_since_the_start() -> None:

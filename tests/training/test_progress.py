@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lib.training.progress import Bar, Pace, Progress
+from lib.training.progress import Bar, PlainLines, Progress
 
 
 @pytest.mark.parametrize(("step", "epoch"), [(0, 0), (1, 1), (50, 1), (51, 2), (120, 3)])
@@ -15,7 +15,7 @@ def test_epochs_are_begun_every_50_iterations(step: int, epoch: int) -> None:
 
 def test_without_a_terminal_a_line_a_stage_and_one_now_and_then(capsys: pytest.CaptureFixture) -> None:
     now = iter([0, 5, 29.9, 40, 41])
-    bar = Bar("cross_pseudo", Pace("it", every=30, clock=lambda: next(now)))
+    bar = Bar("cross_pseudo", PlainLines("it", every=30, clock=lambda: next(now)))
     bar(Progress("preparing"))
     bar(Progress("training", 1, 300, {"supervised": 0.25, "cross": 0.5, "loss": 0.75, "skipped/cross": 1.0}))
     bar(Progress("training", 50, 300, {"loss": 0.5}))
@@ -36,7 +36,7 @@ def test_of_many_losses_the_sum_and_the_first_ones_are_shown(capsys: pytest.Capt
 
 def test_a_count_that_stands_still_has_no_pace() -> None:
     now = iter([0, 60, 120])
-    pace = Pace("studies", every=30, clock=lambda: next(now))
+    pace = PlainLines("studies", every=30, clock=lambda: next(now))
     lines = [pace.line("score", done, 10) for done in (0, 0, 3)]
     assert lines == ["score 0/10", "score 0/10", "score 3/10  0.05 studies/s  02:20 left"]
 
