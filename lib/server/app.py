@@ -171,9 +171,11 @@ class SemisegApp(MONAILabelApp):
             if not chosen:
                 return {}
             try:
-                return chosen | {"path": store.get_image_uri(chosen["id"])}
-            except StudyError as error:  # refused from now on, or away: the next choice is another one
+                return chosen | {"path": str(image_file(chosen["id"], store))}
+            except (StudyError, NotFoundError) as error:  # refused from now on, or away: the next choice is another one
                 logger.warning("Not offered. %s", error)
+                if isinstance(error, NotFoundError):  # its file was deleted before the datastore heard of it
+                    store.refresh()
                 if request.get("client_id"):
                     self.scores.leases.release(chosen["id"], str(request["client_id"]))
                 if attempt == ATTEMPTS:

@@ -91,6 +91,17 @@ def test_the_next_study_comes_with_its_path(app: SemisegApp, studies: Path) -> N
     assert app.next_sample({"strategy": "random"}) == {}
 
 
+def test_a_study_that_was_deleted_a_moment_ago_is_not_offered(app: SemisegApp, studies: Path) -> None:
+    waiting = app.datastore().get_unlabeled_images()
+    for study in waiting[1:]:  # nothing tells the datastore: this app watches no folder
+        (studies / f"{study}.nii.gz").unlink()
+    chosen = {app.next_sample({"strategy": "random", "seed": seed, "client_id": "a"})["id"] for seed in range(5)}
+    assert chosen == {waiting[0]}
+    assert [lease.study for lease in app.scores.leases.open()] == [waiting[0]]
+    (studies / f"{waiting[0]}.nii.gz").unlink()
+    assert app.next_sample({"strategy": "random"}) == {}
+
+
 def test_the_live_model_is_downloaded(app: SemisegApp, publish: Callable[..., str], folder: ModelFolder) -> None:
     publish()
     assert app.model_file("semiseg") == str(folder.path / "live.pt")
