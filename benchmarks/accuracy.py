@@ -6,7 +6,8 @@
 Same network, patches, views, batches and iterations for every method of a set, weights of the last iteration; the
 evaluation cases take no part in any choice. ``benchmarks/protocols.py`` says what each set trains and judges on.
 A run that is there already is not repeated and one that was interrupted is resumed by the same command; ``--report``
-shows what is there without running anything. Two run at a time, with one thread each.
+shows what is there without running anything. Two run at a time, with one thread each. ``--recorded`` counts the runs in
+``benchmarks/records`` as there too; ``--record`` adds those of this machine to them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import records
 from benchmarks.accuracy_run import Job, run
-from benchmarks.accuracy_table import Table, found_results
+from benchmarks.accuracy_table import Result, Table, found_results
 from benchmarks.protocols import CEILING, PROTOCOLS
 from benchmarks.sets import data_folder, load_set, write_figures
 from benchmarks.side_by_side import run_side_by_side
@@ -49,6 +52,8 @@ def main() -> int:
     except ConfigError as error:
         given.error(str(error))
     failed = [] if args.report else run_all(jobs(args, conf), args)
+    if args.record:
+        records.keep("accuracy", map(record, found_results(args.results)), lambda each: job_key(each["job"]))
     shown = report(args)
     for line in failed:
         print(f"Failed: {line}", file=sys.stderr)
@@ -70,7 +75,12 @@ def jobs(args: argparse.Namespace, conf: dict[str, str]) -> list[Job]:
 
 def run_all(wanted: Sequence[Job], args: argparse.Namespace) -> list[str]:
     """Those that are not there yet; returns those that failed."""
-    missing = [job for job in wanted if not (job.folder(args.results) / "result.json").is_file()]
+    known = {job_key(each["job"]) for each in recorded(args)}
+    missing = [
+        job
+        for job in wanted
+        if not (job.folder(args.results) / "result.json").is_file() and job_key(asdict(job)) not in known
+    ]
     print(f"{args.set}: {len(wanted) - len(missing)} of {len(wanted)} runs are there", file=sys.stderr, flush=True)
     own = ["--studies", str(data_folder(args.studies)), "--results", str(args.results), "--threads", str(args.threads)]
     commands = {job.title: [__file__, *own, "--job", json.dumps(asdict(job))] for job in missing}
@@ -79,7 +89,10 @@ def run_all(wanted: Sequence[Job], args: argparse.Namespace) -> list[str]:
 
 def report(args: argparse.Namespace) -> bool:
     """Print the tables of what is there and write their figures; false if there is nothing."""
-    results = found_results(args.results, args.judged, args.seeds)
+    own = {job_key(each["job"]): each for each in [*recorded(args), *found_results(args.results)]}
+    results = [
+        each for each in own.values() if each["job"]["judged"] == args.judged and each["job"]["seed"] < args.seeds
+    ]
     figures: dict[str, float] = {}
     for name, protocol in PROTOCOLS.items():
         length = args.iterations or protocol.iterations
@@ -94,6 +107,29 @@ def report(args: argparse.Namespace) -> bool:
         print(f"There are no such results in {args.results}", file=sys.stderr)
     write_figures(args.json, figures)
     return bool(figures)
+
+
+def recorded(args: argparse.Namespace) -> list[Result]:
+    """The records of the repository, if they are to count."""
+    return records.read("accuracy") if args.recorded else []
+
+
+def record(result: Result) -> Result:
+    """What is kept of a result: no single cases, and nothing of this machine but its cores."""
+    judged = {
+        series: {key: value for key, value in scores.items() if key != "cases"}
+        for series, scores in result["judged"].items()
+    }
+    around = {key: result["environment"][key] for key in ("python", "cores", "packages")}
+    rest = {key: value for key, value in result.items() if key not in ("manifest", "memory_mb")}
+    return rest | {"judged": judged, "environment": around}
+
+
+def job_key(job: Mapping[str, Any]) -> str:
+    """The same for the same run; in its order the tables are read."""
+    labelled = "all" if job["method"] == CEILING else job["labelled"]
+    rest = [job[part] for part in ("judged", "method", "series", "iterations", "seed")]
+    return json.dumps([job["set"], labelled, *rest, *sorted(job["conf"].items())])
 
 
 def setting(text: str) -> tuple[str, str]:
@@ -127,6 +163,8 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("--threads", type=int, default=1, help="CPU threads of a run")
     given.add_argument("--results", type=Path, default=Path("benchmarks/results/accuracy"), help="folder of the runs")
     given.add_argument("--report", action="store_true", help="only show what is there")
+    given.add_argument("--recorded", action="store_true", help="the runs in benchmarks/records are there too")
+    given.add_argument("--record", action="store_true", help="add what is in --results to benchmarks/records")
     given.add_argument("--markdown", action="store_true", help="tables as Markdown")
     given.add_argument("--json", help="write the figures here")
     given.add_argument("--job", help=argparse.SUPPRESS)  # one run, in its own process

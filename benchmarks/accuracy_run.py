@@ -112,6 +112,7 @@ def train_model(job: Job, data: DataSet, seen: list[Case], folder: ModelFolder, 
         "memory_mb": {"training": own, "helper": helper},
         "device": torch.cuda.get_device_name() if pick_device(config.device).type == "cuda" else "CPU",
         "day": time.strftime("%Y-%m-%d"),
+        "environment": manifest["environment"],
         "manifest": str(result.manifest),
     }
 

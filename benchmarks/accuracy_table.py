@@ -7,9 +7,9 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.protocols import CEILING, PROTOCOLS
+from benchmarks.records import Result
 
 BASELINE = "supervised"
 COLUMNS = {  # figure -> (heading, format)
@@ -22,14 +22,11 @@ COLUMNS = {  # figure -> (heading, format)
     "processor_seconds": ("of processor", ".0f"),
     "peak_memory_mb": ("memory MB", ".0f"),
 }
-Result = dict[str, Any]
 
 
-def found_results(folder: Path, judged: str, seeds: int) -> list[Result]:
-    """Everything that was judged on these cases, of the first so many seeds."""
-    files = sorted(folder.glob(f"*/*/{judged}/*/result.json"))
-    results = [json.loads(file.read_text()) for file in files]
-    return [each for each in results if each["job"]["seed"] < seeds]
+def found_results(folder: Path) -> list[Result]:
+    """Everything that was measured on this machine."""
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("*/*/*/*/result.json"))]
 
 
 @dataclass(frozen=True)

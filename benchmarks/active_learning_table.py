@@ -1,0 +1,116 @@
+"""The tables and figures of ``benchmarks/active_learning.py``, from the simulations that were played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import records
+from benchmarks.records import Result
+from lib.selection.outlook import LEAST, Z, expected_gain
+from lib.simulation.annotator import Round, read_rounds
+from lib.simulation.report import Curve, write_report
+
+ROUNDS, PER_ROUND = 6, 4
+BASELINE = "supervised,random"  # what a lab has without any of this
+SEMI = "best"  # the method of all other curves
+NAME = "active_learning"  # of the records
+Played = dict[tuple[str, int], list[Round]]  # arm and seed -> rounds
+
+
+@dataclass(frozen=True)
+class Games:
+    """The simulations of this machine, in a folder, and those in the records, all judged on the same studies."""
+
+    folder: Path
+    judged: str
+
+    def found(self, name: str) -> Played:
+        """Whole ones of this machine on this set."""
+        played: Played = {}
+        for file in sorted((self.folder / self.judged / name).glob("*/rounds.json")):
+            arm, _, seed = file.parent.name.rpartition("-")
+            rounds = read_rounds(file)
+            if len(rounds) == ROUNDS:
+                played[arm, int(seed)] = rounds
+        return played
+
+    def recorded(self, name: str) -> Played:
+        """Those in the records."""
+        known = [each for each in records.read(NAME) if (each["set"], each["judged"]) == (name, self.judged)]
+        return {(each["arm"], each["seed"]): _rounds(each) for each in known}
+
+    def record(self, names: Sequence[str]) -> None:
+        """Add those of this machine to the records: the labelled studies in their order, Dice after each round."""
+        own = [
+            {"set": name, "judged": self.judged, "arm": arm, "seed": seed, "method": SEMI}
+            | {"labelled": rounds[-1].labelled, "dice": [each.dice for each in rounds]}
+            for name in names
+            for (arm, seed), rounds in self.found(name).items()
+        ]
+        records.keep(NAME, own, lambda each: json.dumps([each[part] for part in ("set", "judged", "arm", "seed")]))
+
+    def report(self, name: str, seeds: int, recorded: bool) -> dict[str, float]:
+        """Table, plot and figures of what is there of one set: arms that have all rounds of at least one seed."""
+        known = (self.recorded(name) if recorded else {}) | self.found(name)
+        played = {key: rounds for key, rounds in known.items() if key[1] < seeds}
+        if not played:
+            return {}
+        found = write_report(played, self.folder / self.judged / name)
+        _print_table(name, found)
+        figures = {f"{name}/{arm}/auc": curve.auc for arm, curve in found.items()}
+        figures |= {f"{name}/{arm}/auc_sd": curve.auc_sd for arm, curve in found.items()}
+        figures |= {f"{name}/{arm}/first_round": float(curve.dice[:, 0].mean()) for arm, curve in found.items()}
+        if BASELINE in found and "hybrid" in found:
+            goal, most = found[BASELINE].last, found[BASELINE].labels[-1]
+            figures[f"{name}/labels_to_match"] = needed = labels_to_match(found["hybrid"], goal)
+            print(f"Labels that {SEMI} with hybrid needs to reach {BASELINE} with {most}: {needed:.1f}")
+        return figures | {f"{name}/{key}": value for key, value in outlook_figures(found).items()}
+
+
+def _rounds(record: Result) -> list[Round]:
+    return [Round(record["labelled"][: PER_ROUND * number], dice) for number, dice in enumerate(record["dice"], 1)]
+
+
+def _print_table(name: str, found: Mapping[str, Curve]) -> None:
+    counts = " | ".join(f"{labels} labels" for labels in next(iter(found.values())).labels)
+    print(f"\n| {name}: strategy | seeds | {counts} | area | sd |")
+    print("|---" * (ROUNDS + 4) + "|")
+    for arm, curve in sorted(found.items(), key=lambda item: -item[1].auc):
+        means = " | ".join(f"{value:.4f}" for value in curve.dice.mean(0))
+        print(f"| `{arm}` | {len(curve.dice)} | {means} | {curve.auc:.4f} | {curve.auc_sd:.4f} |")
+
+
+def outlook_figures(found: Mapping[str, Curve]) -> dict[str, float]:
+    """How good the estimate of the next round's gain was, made after each round of each simulation that had enough
+    before it: its mean absolute error, that of expecting no gain, and how often the truth was in the 80 % interval."""
+    misses, gains, inside = [], [], []
+    for curve in found.values():
+        for dice in curve.dice.tolist():
+            for past in range(LEAST, len(dice)):
+                before = list(zip(curve.labels[:past], dice[:past], strict=True))
+                said, sd = expected_gain(before, curve.labels[past] - curve.labels[past - 1])
+                gain = dice[past] - dice[past - 1]
+                misses.append(abs(said - gain))
+                gains.append(abs(gain))
+                inside.append(misses[-1] <= Z * sd)
+    figures = {"outlook_error": misses, "no_gain_error": gains, "outlook_inside": inside}
+    means = {key: float(np.mean(values)) for key, values in figures.items()}
+    print("Estimates of the next round's gain: " + ", ".join(f"{key} {value:.4f}" for key, value in means.items()))
+    return means
+
+
+def labels_to_match(curve: Curve, dice: float) -> float:
+    """Where the mean curve first reaches this Dice, between two rounds by a line; inf if it never does."""
+    mean = curve.dice.mean(0)
+    if mean[0] >= dice:
+        return float(curve.labels[0])
+    for place in range(1, len(mean)):
+        if mean[place] >= dice:
+            share = (dice - mean[place - 1]) / (mean[place] - mean[place - 1])
+            return float(np.interp(share, (0, 1), curve.labels[place - 1 : place + 1]))
+    return float("inf")
