@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_type_hints
@@ -207,7 +208,7 @@ class Config:
         Raises:
             ConfigError: unknown key, value that does not fit its type or bounds, impossible combination.
         """
-        types = get_type_hints(cls)
+        types = _types()
         for key in conf:
             if key not in types:
                 near = difflib.get_close_matches(key, types, n=1)
@@ -233,8 +234,14 @@ class Config:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Config:
         """The settings of a stored model; keys of another version of semiseg are left out."""
-        types = get_type_hints(cls)
+        types = _types()
         return cls(**{key: parse(key, value, types[key]) for key, value in values.items() if key in types})
+
+
+@functools.cache
+def _types() -> dict[str, Any]:
+    """Field -> type; read from the annotations once, as every request for the next study checks its seed."""
+    return get_type_hints(Config)
 
 
 def _label(text: str, place: int) -> tuple[str, int]:

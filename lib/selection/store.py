@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from lib.selection.arrays import EmbeddingReader, ScoreReader, Table
+from lib.selection.arrays import EmbeddingReader, ScoreReader, Table, rows_went
 from lib.selection.database import Database
 from lib.selection.diversity import Remembered
 from lib.selection.leases import Leases
@@ -167,6 +167,7 @@ class ScoreStore:
         def work(connection: sqlite3.Connection) -> None:
             for table in ("scores", "embeddings", "leases", "skips"):
                 connection.executemany(f"DELETE FROM {table} WHERE id = ?", rows)
+                rows_went(connection, table)
 
         self.database.run(work)
 
@@ -175,7 +176,12 @@ class ScoreStore:
         query = f"""DELETE FROM embeddings WHERE model NOT IN (?, '{FEATURES}') AND model NOT IN (
             SELECT model FROM scores WHERE model NOT IN (?, '{FEATURES}') GROUP BY model
             ORDER BY max(at) DESC LIMIT {KEPT - 1})"""
-        self.database.run(lambda connection: connection.execute(query, (model, model)))
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(query, (model, model))
+            rows_went(connection, "embeddings")
+
+        self.database.run(work)
 
     def _write(
         self, image: str, model: str, row: Sequence[Any] | None, embedding: np.ndarray | None, state: str | None

@@ -40,7 +40,7 @@ def cases_of(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]
         files = datastore.cases()
     else:
         files = [case_of(datastore, study) for study in datastore.list_images()]
-    return group(files, final_labels(files[0].image.parent) if files else {}, modalities)
+    return group(files, final_labels(files[0].image.parent), modalities) if files and modalities else files
 
 
 def labelled_cases(datastore: Datastore, modalities: Sequence[str] = ()) -> list[Case]:
@@ -62,7 +62,10 @@ def worklist(
     away = isinstance(datastore, OnDemand) and bool(datastore.trouble)
     cases = cases_of(datastore, modalities)
     waiting = [case for case in cases if not case.label and (case.here or not away)]
-    return one_series_each(waiting, strength), one_series_each([case for case in cases if case.label], strength)
+    labelled = [case for case in cases if case.label]
+    if not modalities:
+        return waiting, labelled
+    return one_series_each(waiting, strength), one_series_each(labelled, strength)
 
 
 def case_of(datastore: Datastore, study: str) -> Case:

@@ -147,6 +147,7 @@ def test_the_embeddings_of_the_last_models_stay(tmp_path: Path, monkeypatch: pyt
     for model in ("m1", "m2", "m3", "m4"):
         store.put("a", model, 0.1, {}, 1.0, embedding=np.ones(2))
     store.put_embedding("a", FEATURES, np.ones(3))
+    assert len(store.embeddings("m1").places) == 1, "in memory from now on"
     store.trim("m5")
     assert [len(store.embeddings(f"m{number}").places) for number in (1, 2, 3, 4)] == [0, 0, 1, 1]
     store.trim("m3")  # rolled back: of the others, the last two
