@@ -13,7 +13,8 @@ import warnings
 import numpy as np
 from scipy.cluster import vq
 from scipy.linalg import eigh
-from scipy.spatial.distance import cdist
+
+from lib.selection.diversity import spread
 
 warnings.filterwarnings("ignore", "One of the clusters is empty", UserWarning)  # then it has no study to offer
 
@@ -37,8 +38,8 @@ def typical(points: np.ndarray, labelled: np.ndarray, count: int, rng: np.random
     """
     together = np.concatenate([points, labelled])
     clusters = min(len(labelled) + count, CLUSTERS, len(np.unique(together, axis=0)))
-    start = _spread(together, clusters, rng)
-    members = vq.kmeans2(together, start, iter=10, minit="matrix", missing="warn")[1]
+    start = [place for place, _ in spread(together, together[:0], clusters, rng)]
+    members = vq.kmeans2(together, together[start], iter=10, minit="matrix", missing="warn")[1]
     sizes = np.bincount(members, minlength=clusters)
     taken = np.bincount(members[len(points) :], minlength=clusters)
     left = np.bincount(members[: len(points)], minlength=clusters)
@@ -66,20 +67,6 @@ def principal(points: np.ndarray, weights: np.ndarray | None = None) -> np.ndarr
     # by ascending variance; an SVD of the points themselves would take ten times as long
     _, directions = eigh(products * np.outer(scale, scale), subset_by_index=(first, len(scale) - 1))
     return np.asarray(centred @ (directions[:, ::-1] * scale[:, None]))
-
-
-def _spread(points: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """The start of k-means++ (Arthur and Vassilvitskii, SODA 2007): points drawn with a chance proportional to their
-    squared distance to the nearest of those before, ``(count, length)``.
-
-    The same draws as scipy's, which measures all distances anew for each point.
-    """
-    chosen = [int(rng.integers(len(points)))]
-    nearest = np.full(len(points), np.inf)
-    while len(chosen) < count:
-        nearest = np.minimum(nearest, cdist(points[chosen[-1:]], points, "sqeuclidean")[0])
-        chosen.append(int(np.searchsorted((nearest / nearest.sum()).cumsum(), rng.uniform())))
-    return points[chosen]
 
 
 def _densest_first(points: np.ndarray, members: np.ndarray, cluster: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Studies unlike those that are labelled: the greedy k-centre of the core-set approach."""
+"""Studies unlike those that are labelled: the farthest (core-set), or drawn, the farther the likelier (k-means++)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
 from lib.selection.arrays import Table
 
@@ -37,6 +38,34 @@ def k_centre(points: np.ndarray, centres: np.ndarray, count: int, start: int | N
         if len(picks) < count:
             nearest = np.minimum(nearest, to_nearest(points, points[best : best + 1]))
             nearest[[place for place, _ in picks]] = -np.inf
+    return picks
+
+
+def spread(
+    points: np.ndarray, centres: np.ndarray, count: int, rng: np.random.Generator, start: int | None = None
+) -> list[tuple[int, float]]:
+    """Draw a point with a chance proportional to its squared distance to the nearest centre, which makes it one; etc.
+
+    The start of k-means++ (Arthur and Vassilvitskii, SODA 2007), by which Ash et al. (BADGE, ICLR 2020) choose what to
+    label: points far from all others are likely, but unlike in :func:`k_centre` not the first to be taken. The same
+    draws as scipy's, which measures all distances anew for each point.
+
+    Args, returns: see :func:`k_centre`; start None: any point.
+    """
+    nearest = cdist(points, centres, "sqeuclidean").min(1) if len(centres) else np.full(len(points), np.inf)
+    picks: list[tuple[int, float]] = []
+    left = np.ones(len(points), dtype=bool)
+    while len(picks) < min(count, len(points)):
+        if np.isinf(nearest).all():
+            best = int(rng.integers(len(points))) if start is None else start
+        elif nearest.any():
+            chances = nearest.cumsum()
+            best = int(np.searchsorted(chances, rng.uniform() * chances[-1]))
+        else:
+            best = int(left.argmax())  # those that are left lie on centres
+        picks.append((best, float(np.sqrt(nearest[best]))))
+        left[best] = False
+        nearest = np.minimum(nearest, cdist(points[best : best + 1], points, "sqeuclidean")[0])
     return picks
 
 

@@ -10,21 +10,23 @@ from __future__ import annotations
 import numpy as np
 
 from lib.selection.cold_start import SAMPLE, principal, typical
-from lib.selection.diversity import k_centre
+from lib.selection.diversity import k_centre, spread
 from lib.selection.features import weights
 from lib.selection.pool import Picks, Pool, Strategy
 from lib.selection.store import FEATURES
 
 BETA = 4.0  # a study twice as uncertain is 2^4 times as likely to be short-listed
-LONGER = 5  # times as many are short-listed as are chosen
+ALONE = "the first, as no labelled study has an embedding to compare with"
+LONGER = 10  # times as many are short-listed as are chosen
 
 
 def hybrid(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
-    """Doubtful studies, drawn with chances that grow with the score, of which those unlike the labelled ones are taken.
+    """Doubtful studies, the more likely the less sure the model is; of these some that are unlike the labelled ones.
 
     The score is a noisy measure, and the few highest are often of one kind or broken. So the order is that of
     ``log s + Gumbel / beta``, which draws without replacement with chances proportional to ``s^beta`` (Kirsch et al.,
-    "Stochastic batch acquisition", TMLR 2023); the first few times ``count`` go through :func:`k_centre`.
+    "Stochastic batch acquisition", TMLR 2023); of the first few times ``count`` :func:`spread` draws. To take the
+    farthest instead chose odd studies first, and cost Dice where a set has some.
     """
     scored = pool.scored
     if not len(scored):
@@ -36,8 +38,8 @@ def hybrid(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
     drawn = f"one of the {len(short)} that were drawn from {len(scored)} scored studies, the less sure the likelier"
     if len(known) < min(count, len(short)):
         return [(int(place), f"{drawn}; the model gave no embeddings to compare") for place in short[:count]]
-    picks = k_centre(points, labelled, count, start=0)  # the first of the known is the highest of them
-    return [(int(known[place]), f"{drawn}, and of these {_unlike(distance)}") for place, distance in picks]
+    picks = spread(points, labelled, count, rng, start=0)  # the first of the known is the highest of them
+    return [(int(known[place]), f"{drawn}, and of these {_apart(distance)}") for place, distance in picks]
 
 
 def by_uncertainty(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
@@ -131,9 +133,11 @@ def _instead(other: Strategy, pool: Pool, count: int, rng: np.random.Generator, 
 
 
 def _unlike(distance: float) -> str:
-    if np.isinf(distance):
-        return "the first, as no labelled study has an embedding to compare with"
-    return f"the least like what is labelled (distance {distance:.3f})"
+    return f"the least like what is labelled (distance {distance:.3f})" if np.isfinite(distance) else ALONE
+
+
+def _apart(distance: float) -> str:
+    return f"drawn as unlike what is labelled (distance {distance:.3f})" if np.isfinite(distance) else ALONE
 
 
 def _least(number: int) -> str:

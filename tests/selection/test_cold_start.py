@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from scipy.cluster.vq import kmeans2
 
 from lib.selection import cold_start
-from lib.selection.cold_start import _spread, principal, typical
+from lib.selection.cold_start import principal, typical
 
 
 def blobs(*sizes: int) -> np.ndarray:
@@ -83,12 +82,3 @@ def test_weights_scale_columns_and_constant_ones_say_nothing() -> None:
     first = principal(points, np.array([2.0, 0.0]))
     standard = (points[:, 0] - points[:, 0].mean()) / points[:, 0].std()
     np.testing.assert_allclose(np.abs(first[:, 0]), np.abs(2 * standard))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_clusters_start_where_those_of_scipy_do(seed: int) -> None:
-    points = blobs(30, 50, 10, 5)
-    theirs = kmeans2(points, 6, iter=3, minit="++", rng=np.random.default_rng(seed))
-    ours = kmeans2(points, _spread(points, 6, np.random.default_rng(seed)), iter=3, minit="matrix")
-    np.testing.assert_array_equal(ours[0], theirs[0])
-    np.testing.assert_array_equal(ours[1], theirs[1])

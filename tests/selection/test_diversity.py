@@ -1,11 +1,14 @@
-"""The greedy k-centre against its definition, tried out point by point."""
+"""The greedy k-centre and the draws of k-means++ against their definitions, tried out point by point."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.cluster.vq import kmeans2
 
 from lib.selection import diversity
 from lib.selection.arrays import Table
-from lib.selection.diversity import Remembered, k_centre, to_nearest
+from lib.selection.diversity import Remembered, k_centre, spread, to_nearest
 
 
 def brute_force(points: np.ndarray, centres: list[np.ndarray], count: int) -> list[int]:
@@ -39,6 +42,38 @@ def test_points_are_taken_once_even_if_they_are_all_alike() -> None:
     picks = k_centre(np.ones((4, 2)), np.ones((1, 2)), 10)
     assert sorted(place for place, _ in picks) == [0, 1, 2, 3]
     assert [distance for _, distance in picks] == [0] * 4
+
+
+def test_a_draw_is_the_likelier_the_farther_from_all_centres() -> None:
+    points, centres = np.array([[1.0], [3.0], [9.0], [10.0]]), np.array([[0.0], [10.0]])
+    squares = np.array([1.0, 9.0, 1.0, 0.0])
+    drawn = Counter(spread(points, centres, 1, np.random.default_rng(seed))[0] for seed in range(1100))
+    for place, square in enumerate(squares):
+        expected = 1100 * square / squares.sum()
+        assert abs(drawn[place, np.sqrt(square)] - expected) <= 4 * np.sqrt(expected)
+    for seed in range(20):
+        picks = dict(spread(points, centres, 2, np.random.default_rng(seed)))
+        if 0 in picks and 1 in picks:  # each makes the other less far
+            assert sorted(picks.values()) in ([1.0, 2.0], [1.0, 3.0])
+
+
+def test_draws_take_each_point_once_and_begin_where_they_are_told() -> None:
+    rng = np.random.default_rng(0)
+    assert sorted(place for place, _ in spread(np.ones((4, 2)), np.ones((1, 2)), 10, rng)) == [0, 1, 2, 3]
+    assert sorted(place for place, _ in spread(np.ones((4, 2)), np.empty((0, 2)), 10, rng)) == [0, 1, 2, 3]
+    points = np.array([[0.0], [4.0], [5.0], [12.0]])
+    assert spread(points, np.empty((0, 1)), 1, rng, start=2) == [(2, np.inf)]
+    assert {spread(points, np.empty((0, 1)), 1, rng)[0][0] for _ in range(50)} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_draws_begin_clusters_where_scipy_does(seed: int) -> None:
+    points = np.random.default_rng(9).normal(size=(95, 3)) + 20 * np.arange(95)[:, None].clip(40, 80)
+    theirs = kmeans2(points, 6, iter=3, minit="++", rng=np.random.default_rng(seed))
+    start = [place for place, _ in spread(points, points[:0], 6, np.random.default_rng(seed))]
+    ours = kmeans2(points, points[start], iter=3, minit="matrix")
+    np.testing.assert_array_equal(ours[0], theirs[0])
+    np.testing.assert_array_equal(ours[1], theirs[1])
 
 
 def distances(table: Table, centres: list[str]) -> list[float]:

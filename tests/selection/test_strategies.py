@@ -89,7 +89,10 @@ def test_hybrid_draws_a_short_list_with_chances_that_grow_with_a_power_of_the_sc
     assert set(orders) == set(itertools.permutations("abc", 2)), "without replacement"
 
 
-def test_hybrid_takes_of_the_doubtful_what_is_unlike_the_labelled(store: ScoreStore) -> None:
+def test_hybrid_takes_of_the_doubtful_what_is_unlike_the_labelled(
+    store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategies, "LONGER", 5)
     known = {f"same {n}": (0.9, [1.0, 0.01 * n]) for n in range(4)} | {"other": (0.8, [0.0, 1.0])}
     known |= {f"sure {n}": (1e-9, [-1.0, 0.0]) for n in range(20)} | {"labelled": (0.5, [1.0, 0.0])}
     candidates = [study for study in fill(store, known) if study != "labelled"]
@@ -97,7 +100,7 @@ def test_hybrid_takes_of_the_doubtful_what_is_unlike_the_labelled(store: ScoreSt
     assert {each.id for each in found} == {"other"}, "the sure ones are farther but never on the short list"
     assert (found[0].score, found[0].rank, found[0].pool) == (0.8, 5, 25)
     assert "5 that were drawn from 25" in found[0].reason
-    assert "least like what is labelled (distance 1.414)" in found[0].reason
+    assert "drawn as unlike what is labelled (distance 1.414)" in found[0].reason
 
 
 def test_hybrid_without_embeddings_says_that_it_could_not_compare(store: ScoreStore) -> None:
