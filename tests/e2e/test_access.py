@@ -12,14 +12,12 @@ import pytest
 import requests
 from monailabel.client import MONAILabelClient
 
-from lib.access.passwords import hash_password
-from lib.access.people import Role
-from lib.access.users_file import User, changed_users
 from lib.dicom.phantom_series import uid, write_series
 from tests.dicom.orthanc import orthanc
 from tests.e2e.bright_studies import bright_study, draw_label, write_bright_study
 from tests.e2e.ohif_page import Ohif, chromium
 from tests.e2e.slicer_client import Slicer
+from tests.e2e.users import log_in, word, write_users
 
 NAMES = ["organ", "lesion"]
 CONF = {
@@ -27,17 +25,6 @@ CONF = {
     "threads": 1, "score_minutes": 0.1,
 }  # fmt: skip
 PATIENT = "wilhelmine"  # PatientName and PatientID of a phantom
-
-
-def word(name: str) -> str:
-    return f"{name} and a long word"
-
-
-def write_users(file: Path) -> Path:
-    with changed_users(file) as users:
-        for name, role in (("ann", Role.READER), ("boss", Role.ADMIN)):
-            users[name] = User(name, role, hash_password(word(name)))
-    return file
 
 
 class Place:
@@ -124,13 +111,9 @@ def test_a_reader_logs_in_and_works_in_ohif_and_no_patient_is_named_in_the_log(
         server = start_server(pacs.url, tmp_path, **conf).wait_until_ready()
         logged = Ohif(page, server.url)
         page.goto(f"{server.url}/ohif/")
-        page.get_by_label("Name").fill("ann")
-        page.get_by_label("Password").fill("wrong word")
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, "ann", "wrong word")
         assert "wrong" in page.get_by_role("alert").inner_text()
-        page.get_by_label("Name").fill("ann")
-        page.get_by_label("Password").fill(word("ann"))
-        page.get_by_role("button", name="Log in").click()
+        log_in(page, "ann")
         page.wait_for_url(f"{server.url}/ohif/")
         logged.refused.clear()  # the wrong word
         assert logged.study_list() == [PATIENT]

@@ -25,6 +25,7 @@ from lib.selection.store import ScoreStore
 from lib.training.model_folder import ModelFolder
 from tests.e2e.labelling_project import BROKEN, ROUNDS, SETTINGS, STUDIES, write_project
 from tests.e2e.ohif_page import chromium
+from tests.e2e.users import log_in, write_users
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(900)]
 
@@ -296,3 +297,29 @@ def test_a_training_is_followed_and_stopped(visit: Visit) -> None:
         time.sleep(0.5)
     expect(state).to_contain_text("was stopped", timeout=120_000)
     expect(page.get_by_role("button", name="Stop the training")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("name", "role", "may"), [("ann", "reader", False), ("boss", "admin", True)])
+def test_who_is_logged_in_sees_what_the_role_may_do(
+    project: tuple[Path, ModelFolder], start_server: Callable[..., Any], name: str, role: str, may: bool
+) -> None:
+    studies, model = project
+    folder = studies.parent / name
+    folder.mkdir()
+    conf = {**SETTINGS, "model": model.path, "score_minutes": 0.1, "users": write_users(folder / "users")}
+    server = start_server(studies, folder, **conf).wait_until_ready()
+    with chromium(1280, 900) as page:
+        visit = Visit(page, server)
+        page.goto(f"{server.url}/semiseg/")
+        log_in(page, name)
+        page.locator("html[data-loaded=true]").wait_for()
+        expect(page.get_by_role("link", name=f"{name} ({role})")).to_be_visible()
+        assert not page.locator("#reader-form").is_visible(), "the reader is who is logged in"
+        versions = visit.rows("Kept versions")
+        assert len(versions) > 1
+        assert sum(row[-1] == "Go back" for row in versions) == (len(versions) - 1 if may else 0)
+        page.goto(f"{server.url}/auth/login")
+        page.get_by_role("button", name="Log out").click()
+        page.goto(f"{server.url}/semiseg/")
+        page.get_by_label("Password").wait_for()
+        assert (visit.bugs, visit.foreign, visit.refused) == ([], [], [])
