@@ -1,0 +1,58 @@
+"""What a benchmark measured stays in the repository: a run counts once, and what is kept gives the same table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import accuracy, records
+from benchmarks.accuracy_table import Table
+
+
+def result(method: str, seed: int, dice: float, labelled: int = 8) -> dict[str, Any]:
+    """As a run of ``benchmarks/accuracy.py`` leaves it."""
+    job = {"set": "la", "labelled": labelled, "judged": "evaluation", "method": method, "series": "", "conf": {}}
+    scores = {"dice": dice, "dice_one_network": dice, "hd95": 5.0, "missed": 0, "cases": [{"id": "a"}]}
+    around = {"python": "3.11", "cores": 2, "packages": {"torch": "2.13.0"}, "platform": "Linux of someone"}
+    return {
+        "job": job | {"iterations": 3000, "seed": seed},
+        "judged": {"": scores},
+        "manifest": "/home/someone/manifest.json",
+        "environment": around,
+        "device": "CPU",
+        "day": "2026-01-01",
+    } | {"seconds": 9.0, "processor_seconds": 8.0, "peak_memory_mb": 7.0, "memory_mb": {"training": 7.0}}
+
+
+def keep(folder: Path, *results: dict[str, Any]) -> int:
+    kept = map(accuracy.record, results)
+    return records.keep("accuracy", kept, lambda each: accuracy.job_key(each["job"]), folder)
+
+
+def test_a_run_counts_once_and_the_last_one_counts(tmp_path: Path) -> None:
+    assert keep(tmp_path, result("multiscale", 0, 0.9), result("multiscale", 1, 0.8)) == 2
+    assert keep(tmp_path, result("multiscale", 1, 0.7)) == 2
+    found = {each["job"]["seed"]: each["judged"][""]["dice"] for each in records.read("accuracy", tmp_path)}
+    assert found == {0: 0.9, 1: 0.7}
+    assert records.read("another", tmp_path) == []
+    assert keep(tmp_path / "none") == 0
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(("method", "same"), [("ceiling", True), ("supervised", False)])
+def test_the_ceiling_is_the_same_run_whatever_the_others_have_labelled(method: str, same: bool) -> None:
+    few, many = (accuracy.job_key(result(method, 0, 0.9, labelled)["job"]) for labelled in (8, 16))
+    assert (few == many) is same
+
+
+def test_what_is_kept_names_no_machine_and_gives_the_same_table(tmp_path: Path) -> None:
+    runs = [result("supervised", 0, 0.8), result("supervised", 1, 0.82), result("multiscale", 0, 0.9)]
+    keep(tmp_path, *runs)
+    text = (tmp_path / "accuracy.jsonl").read_text()
+    assert "someone" not in text
+    assert all(json.loads(line)["environment"]["packages"] for line in text.splitlines())
+    kept = records.read("accuracy", tmp_path)
+    assert Table(kept, "la", 8, 3).figures() == pytest.approx(Table(runs, "la", 8, 3).figures())
