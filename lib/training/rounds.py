@@ -20,10 +20,9 @@ def learning_curve(folder: ModelFolder) -> list[tuple[int, float]]:
     for file in sorted(folder.runs.glob("*/manifest.json")):
         try:
             values = json.loads(file.read_text())
-            cases, dice = values.get("cases", {}), values.get("dice")
-        except (OSError, ValueError, AttributeError) as error:
+            if values.get("dice") is not None:
+                cases = values["cases"]
+                found.append((len(cases["training"]) + len(cases["validation"]), float(values["dice"])))
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             log.warning("Left out of the learning curve: %s cannot be read (%s)", file, error)
-            continue
-        if dice is not None:
-            found.append((len(cases["training"]) + len(cases["validation"]), float(dice)))
     return found

@@ -30,7 +30,7 @@ def test_what_was_not_validated_or_did_not_end_is_left_out(tmp_path: Path) -> No
     assert learning_curve(ModelFolder(tmp_path)) == []
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]"])
+@pytest.mark.parametrize("text", ["", "{", "[1]", '{"dice": 0.5}', '{"dice": 0.5, "cases": {"training": 3}}'])
 def test_a_damaged_manifest_is_said_and_the_others_count(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
