@@ -1,6 +1,7 @@
 """Which study to label next: Dice against the number of labels for each strategy, on studies with known labels.
 
     python benchmarks/active_learning.py --set hippocampus --seeds 3
+    python benchmarks/active_learning.py --set hippocampus --seeds 12 --rounds 1 --arms cold_start random
     python benchmarks/active_learning.py --speed
     python benchmarks/active_learning.py --report --json active_learning.json
 
@@ -65,9 +66,10 @@ def main() -> int:
     failed, games = [], Games(args.results, args.judged)
     if args.set:
         own = ["--studies", str(data_folder(args.studies)), "--results", str(args.results.resolve())]
-        own += ["--set", args.set, "--judged", args.judged]
+        own += ["--set", args.set, "--judged", args.judged, "--rounds", str(args.rounds)]
         there = games.recorded(args.set) if args.recorded else {}
-        runs = [(arm, str(seed)) for seed in range(args.seeds) for arm in args.arms if (arm, seed) not in there]
+        done = {key for key, rounds in there.items() if len(rounds) >= args.rounds}
+        runs = [(arm, str(seed)) for seed in range(args.seeds) for arm in args.arms if (arm, seed) not in done]
         commands = {f"{args.set}, {arm}, seed {seed}": [__file__, *own, "--job", arm, seed] for arm, seed in runs}
         failed = run_side_by_side(commands, args.jobs)
     if args.record:
@@ -97,7 +99,7 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
         print(line, file=sys.stderr, flush=True)
 
     try:
-        player.play(strategy, int(seed), ROUNDS, PER_ROUND, folder, None, told)
+        player.play(strategy, int(seed), args.rounds, PER_ROUND, folder, None, told)
     except SemisegError as error:
         print(f"{args.set}, {arm}, seed {seed}: {error}", file=sys.stderr)
         return 1
@@ -120,6 +122,7 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("--studies", help="folder of the sets (else SEMISEG_DATA)")
     given.add_argument("--set", choices=list(GAMES), help="to play")
     given.add_argument("--seeds", type=int, default=3, help="number of seeds")
+    given.add_argument("--rounds", type=int, default=ROUNDS, help="1: the first choice alone, of more seeds")
     given.add_argument(
         "--arms",
         nargs="+",

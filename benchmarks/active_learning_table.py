@@ -30,17 +30,15 @@ class Games:
     judged: str
 
     def found(self, name: str) -> Played:
-        """Whole ones of this machine on this set."""
+        """Those of this machine on this set, as far as they went."""
         played: Played = {}
         for file in sorted((self.folder / self.judged / name).glob("*/rounds.json")):
             arm, _, seed = file.parent.name.rpartition("-")
-            rounds = read_rounds(file)
-            if len(rounds) == ROUNDS:
-                played[arm, int(seed)] = rounds
+            played[arm, int(seed)] = read_rounds(file)
         return played
 
     def recorded(self, name: str) -> Played:
-        """Those in the records."""
+        """Those in the records, likewise."""
         known = [each for each in records.read(NAME) if (each["set"], each["judged"]) == (name, self.judged)]
         return {(each["arm"], each["seed"]): _rounds(each) for each in known}
 
@@ -55,21 +53,39 @@ class Games:
         records.keep(NAME, own, lambda each: json.dumps([each[part] for part in ("set", "judged", "arm", "seed")]))
 
     def report(self, name: str, seeds: int, recorded: bool) -> dict[str, float]:
-        """Table, plot and figures of what is there of one set: arms that have all rounds of at least one seed."""
+        """Table, plot and figures of what is there of one set.
+
+        Only whole simulations of the first so many seeds make a curve; the first round counts of all there are, because
+        chance decides most there and it costs least.
+        """
         known = (self.recorded(name) if recorded else {}) | self.found(name)
-        played = {key: rounds for key, rounds in known.items() if key[1] < seeds}
+        figures = first_rounds(name, known)
+        played = {key: rounds for key, rounds in known.items() if key[1] < seeds and len(rounds) == ROUNDS}
         if not played:
-            return {}
+            return figures
         found = write_report(played, self.folder / self.judged / name)
         _print_table(name, found)
-        figures = {f"{name}/{arm}/auc": curve.auc for arm, curve in found.items()}
+        figures |= {f"{name}/{arm}/auc": curve.auc for arm, curve in found.items()}
         figures |= {f"{name}/{arm}/auc_sd": curve.auc_sd for arm, curve in found.items()}
-        figures |= {f"{name}/{arm}/first_round": float(curve.dice[:, 0].mean()) for arm, curve in found.items()}
         if BASELINE in found and "hybrid" in found:
             goal, most = found[BASELINE].last, found[BASELINE].labels[-1]
-            figures[f"{name}/labels_to_match"] = needed = labels_to_match(found["hybrid"], goal)
-            print(f"Labels that {SEMI} with hybrid needs to reach {BASELINE} with {most}: {needed:.1f}")
+            needed = labels_to_match(found["hybrid"], goal)
+            if needed is not None:
+                figures[f"{name}/labels_to_match"] = needed
+            said = f"{needed:.1f}" if needed is not None else "more than it got"
+            print(f"Labels that {SEMI} with hybrid needs to reach {BASELINE} with {most}: {said}")
         return figures | {f"{name}/{key}": value for key, value in outlook_figures(found).items()}
+
+
+def first_rounds(name: str, known: Played) -> dict[str, float]:
+    """Dice after the first round of each arm: mean and standard error over its seeds."""
+    figures: dict[str, float] = {}
+    for arm in dict.fromkeys(arm for arm, _ in known):
+        dice = [rounds[0].dice for (other, _), rounds in known.items() if other == arm]
+        error = float(np.std(dice, ddof=1) / len(dice) ** 0.5) if len(dice) > 1 else float("nan")
+        print(f"{name}, {arm}: {PER_ROUND} labels, {len(dice)} seeds: {np.mean(dice):.4f} (standard error {error:.4f})")
+        figures[f"{name}/{arm}/first_round"] = float(np.mean(dice))
+    return figures
 
 
 def _rounds(record: Result) -> list[Round]:
@@ -104,8 +120,8 @@ def outlook_figures(found: Mapping[str, Curve]) -> dict[str, float]:
     return means
 
 
-def labels_to_match(curve: Curve, dice: float) -> float:
-    """Where the mean curve first reaches this Dice, between two rounds by a line; inf if it never does."""
+def labels_to_match(curve: Curve, dice: float) -> float | None:
+    """Where the mean curve first reaches this Dice, between two rounds by a line; None if it never does."""
     mean = curve.dice.mean(0)
     if mean[0] >= dice:
         return float(curve.labels[0])
@@ -113,4 +129,4 @@ def labels_to_match(curve: Curve, dice: float) -> float:
         if mean[place] >= dice:
             share = (dice - mean[place - 1]) / (mean[place] - mean[place - 1])
             return float(np.interp(share, (0, 1), curve.labels[place - 1 : place + 1]))
-    return float("inf")
+    return None
