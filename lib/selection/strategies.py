@@ -25,8 +25,8 @@ def hybrid(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
 
     The score is a noisy measure, and the few highest are often of one kind or broken. So the order is that of
     ``log s + Gumbel / beta``, which draws without replacement with chances proportional to ``s^beta`` (Kirsch et al.,
-    "Stochastic batch acquisition", TMLR 2023); of the first few times ``count`` :func:`spread` draws. To take the
-    farthest instead chose odd studies first, and cost Dice where a set has some.
+    "Stochastic batch acquisition", TMLR 2023); of the first few times ``count`` :func:`spread` draws. The farthest
+    of them, which would be taken otherwise, are often odd studies.
     """
     scored = pool.scored
     if not len(scored):
