@@ -63,7 +63,8 @@ def main() -> int:
         return play(args, *args.job)
     if not (args.set or args.report or args.speed):
         given.error("name a --set, or ask for --speed or the --report")
-    failed, games = [], Games(args.results, args.judged)
+    lengths = {name: game.iterations for name, game in GAMES.items()}
+    failed, games = [], Games(args.results, args.judged, lengths)
     if args.set:
         own = ["--studies", str(data_folder(args.studies)), "--results", str(args.results.resolve())]
         own += ["--set", args.set, "--judged", args.judged, "--rounds", str(args.rounds)]
@@ -73,7 +74,7 @@ def main() -> int:
         commands = {f"{args.set}, {arm}, seed {seed}": [__file__, *own, "--job", arm, seed] for arm, seed in runs}
         failed = run_side_by_side(commands, args.jobs)
     if args.record:
-        games.record(list(GAMES))
+        games.record()
     figures = speed_figures() if args.speed else {}
     for name in GAMES if args.report else [args.set] if args.set else []:
         figures |= games.report(name, args.seeds, args.recorded)

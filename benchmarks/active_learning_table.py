@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
 from benchmarks import records
 from benchmarks.records import Result
@@ -19,15 +22,21 @@ ROUNDS, PER_ROUND = 6, 4
 BASELINE = "supervised,random"  # what a lab has without any of this
 SEMI = "best"  # the method of all other curves
 NAME = "active_learning"  # of the records
+KEY = ("set", "judged", "iterations", "arm", "seed")  # of one of them
 Played = dict[tuple[str, int], list[Round]]  # arm and seed -> rounds
 
 
 @dataclass(frozen=True)
 class Games:
-    """The simulations of this machine, in a folder, and those in the records, all judged on the same studies."""
+    """The simulations of this machine, in a folder, and those in the records, all judged on the same studies.
+
+    Attributes:
+        iterations: of a training of each set; records of another length are of another game and do not count.
+    """
 
     folder: Path
     judged: str
+    iterations: Mapping[str, int]
 
     def found(self, name: str) -> Played:
         """Those of this machine on this set, as far as they went."""
@@ -39,18 +48,23 @@ class Games:
 
     def recorded(self, name: str) -> Played:
         """Those in the records, likewise."""
-        known = [each for each in records.read(NAME) if (each["set"], each["judged"]) == (name, self.judged)]
+        game = self._game(name)
+        known = [each for each in records.read(NAME) if game.items() <= each.items()]
         return {(each["arm"], each["seed"]): _rounds(each) for each in known}
 
-    def record(self, names: Sequence[str]) -> None:
+    def record(self) -> None:
         """Add those of this machine to the records: the labelled studies in their order, Dice after each round."""
         own = [
-            {"set": name, "judged": self.judged, "arm": arm, "seed": seed, "method": SEMI}
+            self._game(name)
+            | {"arm": arm, "seed": seed, "day": time.strftime("%Y-%m-%d"), "torch": torch.__version__}
             | {"labelled": rounds[-1].labelled, "dice": [each.dice for each in rounds]}
-            for name in names
+            for name in self.iterations
             for (arm, seed), rounds in self.found(name).items()
         ]
-        records.keep(NAME, own, lambda each: json.dumps([each[part] for part in ("set", "judged", "arm", "seed")]))
+        records.keep(NAME, own, lambda each: json.dumps([each[part] for part in KEY]))
+
+    def _game(self, name: str) -> dict[str, Any]:
+        return {"set": name, "judged": self.judged, "iterations": self.iterations[name]}
 
     def report(self, name: str, seeds: int, recorded: bool) -> dict[str, float]:
         """Table, plot and figures of what is there of one set.

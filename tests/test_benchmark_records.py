@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import accuracy, records
 from benchmarks.accuracy_table import Table
+from benchmarks.active_learning_table import NAME, Games
+from lib.simulation.annotator import Round
 
 
 def result(method: str, seed: int, dice: float, labelled: int = 8) -> dict[str, Any]:
@@ -27,19 +29,25 @@ def result(method: str, seed: int, dice: float, labelled: int = 8) -> dict[str, 
     } | {"seconds": 9.0, "processor_seconds": 8.0, "peak_memory_mb": 7.0, "memory_mb": {"training": 7.0}}
 
 
-def keep(folder: Path, *results: dict[str, Any]) -> int:
-    kept = map(accuracy.record, results)
-    return records.keep("accuracy", kept, lambda each: accuracy.job_key(each["job"]), folder)
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where records are kept meanwhile."""
+    monkeypatch.setattr(records, "FOLDER", tmp_path / "records")
+    return records.FOLDER
 
 
-def test_a_run_counts_once_and_the_last_one_counts(tmp_path: Path) -> None:
-    assert keep(tmp_path, result("multiscale", 0, 0.9), result("multiscale", 1, 0.8)) == 2
-    assert keep(tmp_path, result("multiscale", 1, 0.7)) == 2
-    found = {each["job"]["seed"]: each["judged"][""]["dice"] for each in records.read("accuracy", tmp_path)}
+def keep(*results: dict[str, Any]) -> int:
+    return records.keep("accuracy", map(accuracy.record, results), lambda each: accuracy.job_key(each["job"]))
+
+
+def test_a_run_counts_once_and_the_last_one_counts(folder: Path) -> None:
+    assert keep() == 0
+    assert not folder.exists()
+    assert keep(result("multiscale", 0, 0.9), result("multiscale", 1, 0.8)) == 2
+    assert keep(result("multiscale", 1, 0.7)) == 2
+    found = {each["job"]["seed"]: each["judged"][""]["dice"] for each in records.read("accuracy")}
     assert found == {0: 0.9, 1: 0.7}
-    assert records.read("another", tmp_path) == []
-    assert keep(tmp_path / "none") == 0
-    assert not (tmp_path / "none").exists()
+    assert records.read("another") == []
 
 
 @pytest.mark.parametrize(("method", "same"), [("ceiling", True), ("supervised", False)])
@@ -48,11 +56,26 @@ def test_the_ceiling_is_the_same_run_whatever_the_others_have_labelled(method: s
     assert (few == many) is same
 
 
-def test_what_is_kept_names_no_machine_and_gives_the_same_table(tmp_path: Path) -> None:
+def test_what_is_kept_names_no_machine_and_gives_the_same_table(folder: Path) -> None:
     runs = [result("supervised", 0, 0.8), result("supervised", 1, 0.82), result("multiscale", 0, 0.9)]
-    keep(tmp_path, *runs)
-    text = (tmp_path / "accuracy.jsonl").read_text()
+    keep(*runs)
+    text = (folder / "accuracy.jsonl").read_text()
     assert "someone" not in text
     assert all(json.loads(line)["environment"]["packages"] for line in text.splitlines())
-    kept = records.read("accuracy", tmp_path)
+    kept = records.read("accuracy")
     assert Table(kept, "la", 8, 3).figures() == pytest.approx(Table(runs, "la", 8, 3).figures())
+
+
+def test_simulations_are_kept_with_their_rounds_and_those_of_another_length_do_not_count(tmp_path: Path) -> None:
+    studies = [f"study {number}" for number in range(8)]
+    played = tmp_path / "evaluation" / "la" / "supervised,random-2"
+    played.mkdir(parents=True)
+    rounds = [{"labelled": studies[:4], "dice": 0.7, "cases": {}}, {"labelled": studies, "dice": 0.8, "cases": {}}]
+    (played / "rounds.json").write_text(json.dumps({"question": "", "rounds": rounds}))
+    games = Games(tmp_path, "evaluation", {"la": 400})
+    games.record()
+    games.record()
+    assert len(records.read(NAME)) == 1
+    assert games.recorded("la") == {("supervised,random", 2): [Round(studies[:4], 0.7), Round(studies, 0.8)]}
+    assert Games(tmp_path, "evaluation", {"la": 1000}).recorded("la") == {}
+    assert Games(tmp_path, "development", {"la": 400}).recorded("la") == {}
