@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ def process_group(device: str, timeout: timedelta | None = None) -> Iterator[Non
     try:
         yield
     finally:
+        # Networks wait in cycles of references and keep the group; its threads, alive while the interpreter ends,
+        # may abort a process that had done all its work.
+        gc.collect()
         idist.finalize()
 
 

@@ -66,7 +66,7 @@ def half(project: Any, method: str) -> Any:
     return project.config(method=method, iterations=STEPS, batch_labelled=1, batch_unlabelled=2)
 
 
-def read(folder: Path, name: str, rank: int) -> dict[str, Any]:
+def read(folder: Path, name: str, rank: int) -> Any:
     return json.loads((folder / f"{name}-{rank}.json").read_text())
 
 
@@ -105,6 +105,9 @@ def test_two_processes_equal_one_with_the_doubled_batch(project: Any, both: Path
     manifest = json.loads(next((both / "stopped" / "runs").glob("*/manifest.json")).read_text())
     assert manifest["status"] == "stopped"
     assert manifest["dice"] is not None
+
+    for rank in (0, 1):  # a thread of the group could abort the process while its interpreter ends
+        assert not [thread for thread in read(both, "threads", rank) if "gloo" in thread]
 
 
 def test_alone_there_is_nothing_to_join_or_to_agree_on() -> None:

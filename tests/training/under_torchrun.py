@@ -1,11 +1,13 @@
 """What each process of ``test_distribution.py`` runs: two trainings, and one that only the last process stops.
 
-Writes ``<out>/<name>-<rank>.json``: the losses it was told step by step, and how each training ended.
+Writes ``<out>/<name>-<rank>.json``: the losses it was told step by step, and how each training ended; last into the
+folder of the jobs ``threads-<rank>.json``: the names of the threads that outlive the group.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ def run(name: str, studies: Path, out: Path, stop_at: int, settings: dict[str, A
 if __name__ == "__main__":
     torch.set_num_threads(1)
     factory.WIDTHS["small"] = (4, 8, 8)
+    jobs = Path(sys.argv[1])
     with process_group("cpu"):
-        for each in json.loads(Path(sys.argv[1]).read_text()):
+        for each in json.loads(jobs.read_text()):
             run(each["name"], Path(each["studies"]), Path(each["out"]), each["stop_at"], each["settings"])
+    threads = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+    jobs.with_name(f"threads-{os.environ['RANK']}.json").write_text(json.dumps(threads))
