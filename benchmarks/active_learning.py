@@ -5,9 +5,11 @@
     python benchmarks/active_learning.py --speed
     python benchmarks/active_learning.py --report --json active_learning.json
 
-Rounds of four labels from 4 to 24, played by :mod:`lib.simulation` through the code that the server uses. Every round
-is trained from nothing, with the same number of iterations whatever the strategy. The judged studies are neither
-labelled nor unlabelled ones. What is there is not played again, what was interrupted goes on by the same command.
+Rounds of four labels from 4 to 24, played by :mod:`lib.simulation` through the code that the server uses: each training
+goes on from the model of the round before, with the same number of iterations whatever the strategy. The judged studies
+are neither labelled nor unlabelled ones. Each seed has its own random two thirds of the others to choose from, because
+a strategy that names the same studies each time would be one sample however often it is repeated. What is there is not
+played again, what was interrupted goes on by the same command.
 ``--recorded`` counts the simulations in ``benchmarks/records`` as there; ``--record`` adds this machine's to them.
 """
 
@@ -21,6 +23,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -49,8 +53,9 @@ class Game:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
+POOL = 2 / 3  # of the studies that are not judged, for each seed
 GAMES: Mapping[str, Game] = {
-    "hippocampus": Game(44, 40, 600, {"patch": (32, 48, 32), "modality": "mr"}),
+    "hippocampus": Game(44, 40, 300, {"patch": (32, 48, 32), "modality": "mr"}),
     # at half of its resolution: six rounds of six strategies are many trainings
     "la": Game(15, 14, 400, {"spacing": (2.5, 2.5, 2.5), "patch": (40, 40, 24), "modality": "mr"}),
 }
@@ -90,7 +95,7 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     method, _, strategy = arm.rpartition(",")
-    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI)
+    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI, int(seed))
     limit_threads(player.config)
     folder = args.results / args.judged / args.set / f"{arm}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -107,15 +112,19 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     return 0
 
 
-def player_of(name: str, judged: str, studies: Path, method: str) -> Player:
-    """The studies and the settings of one set."""
+def player_of(name: str, judged: str, studies: Path, method: str, seed: int) -> Player:
+    """The studies and the settings of one set; all strategies of one seed choose from the same pool."""
     game, data = GAMES[name], load_set(studies, name)
     cases = [case for patient in data.patients for case in patient]
     end = len(cases) - game.judged
     start = end - game.development
-    sides = (cases[:start], cases[start:end]) if judged == "development" else (cases[:end], cases[end:])
-    own = {"method": method, "iterations": game.iterations, "threads": 1, "workers": 0}
-    return Player(*sides, data.labels, Config.from_conf({**COMMON, **game.settings, **own}))
+    pool, judging = (cases[:start], cases[start:end]) if judged == "development" else (cases[:end], cases[end:])
+    drawn = np.random.default_rng(seed).permutation(len(pool))[: round(POOL * len(pool))]
+    own = {"method": method, "iterations": game.iterations, "pretrained": True, "threads": 1, "workers": 0}
+    return Player(
+        [pool[place] for place in sorted(drawn)], judging, data.labels,
+        Config.from_conf({**COMMON, **game.settings, **own}),
+    )  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:
