@@ -1,13 +1,8 @@
-"""The project page in headless Chromium with real clicks: it shows what the server says, and what it offers works.
-
-``SEMISEG_PICTURES=docs/images/page`` keeps the screenshots, for ``docs/how-to/project-page.md``.
-"""
+"""The project page in headless Chromium with real clicks: it shows what the server says, and what it offers works."""
 
 from __future__ import annotations
 
-import io
 import json
-import os
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -17,69 +12,22 @@ from typing import Any
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import expect
 
 from lib.inference.model_file import Model
 from lib.selection.store import ScoreStore
 from lib.training.model_folder import ModelFolder
 from tests.e2e.labelling_project import BROKEN, ROUNDS, SETTINGS, STUDIES, write_project
 from tests.e2e.ohif_page import chromium
+from tests.e2e.project_page import PICTURES, Visit
 from tests.e2e.users import log_in, write_users
 
 pytestmark = [pytest.mark.programs, pytest.mark.timeout(900)]
 
-PICTURES = os.environ.get("SEMISEG_PICTURES")
 ITERATIONS = 160 if PICTURES else 8
-SECONDS = 60_000  # ms until a step has failed
 TERMS = {"loss": "sum, weighted"}
 READERS = ("ann", "ben", "ann", "ann")  # of the first labels, corrected once more
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21aa", "best-practice"]}
-
-
-class Visit:
-    """The page in a browser, and what went wrong in it.
-
-    Args:
-        foreign: requests to other servers. refused: requests that failed. bugs: of the page's programs.
-    """
-
-    def __init__(self, page: Page, server: Any) -> None:
-        self.page, self.server = page, server
-        self.foreign: list[str] = []
-        self.refused: list[str] = []
-        self.bugs: list[str] = []
-        page.set_default_timeout(SECONDS)
-        expect.set_options(timeout=SECONDS)
-        page.on("request", lambda request: request.url.startswith(server.url) or self.foreign.append(request.url))
-        page.on("response", lambda answer: answer.status < 400 or self.refused.append(f"{answer.status} {answer.url}"))
-        page.on("pageerror", lambda error: self.bugs.append(str(error)))
-        page.on("console", lambda said: said.type in ("error", "warning") and self.bugs.append(said.text))
-
-    def open(self) -> None:
-        self.page.goto(f"{self.server.url}/semiseg/")
-        self.page.locator("html[data-loaded=true]").wait_for()
-
-    def data(self, block: str, **query: Any) -> Any:
-        return self.server.get(f"/semiseg/data/{block}", **query)
-
-    def part(self, name: str) -> Locator:
-        return self.page.get_by_role("region", name=name, exact=True)
-
-    def rows(self, table: str) -> list[list[str]]:
-        found = self.page.get_by_role("region", name=table).locator("tbody tr")
-        return [[cell.strip() for cell in row.locator("th, td").all_inner_texts()] for row in found.all()]
-
-    def told(self, text: str | re.Pattern[str]) -> None:
-        """The live region says so."""
-        expect(self.page.locator("#told")).to_have_text(text)
-
-    def picture(self, name: str, whole: bool = False) -> None:
-        if PICTURES:
-            self.page.wait_for_timeout(500)
-            Path(PICTURES).mkdir(parents=True, exist_ok=True)
-            shot = Image.open(io.BytesIO(self.page.screenshot(full_page=whole))).convert("RGB")
-            shot.quantize(128, dither=Image.Dither.NONE).save(Path(PICTURES) / f"{name}.png", optimize=True)
 
 
 @pytest.fixture(scope="module")
