@@ -15,6 +15,7 @@ BASELINE = "supervised"
 COLUMNS = {  # figure -> (heading, format)
     "dice": ("Dice", ".4f"),
     "dice_sd": ("sd", ".4f"),
+    "gain": ("gain", "+.4f"),
     "gap_closed": ("gap closed", ".0%"),
     "dice_one_network": ("one network", ".4f"),
     "hd95": ("HD95", ".1f"),
@@ -43,6 +44,10 @@ class Row:
         """Part of the keys: the method with its changed settings, and the series."""
         return f"{self.method}{self.changes}" + (f"/{self.series}" if self.series else "")
 
+    def by_seed(self) -> dict[int, float]:
+        """Seed -> Dice."""
+        return {run["job"]["seed"]: run["judged"][self.series]["dice"] for run in self.runs}
+
     def values(self) -> dict[str, float]:
         """Means over the seeds, and the sample standard deviation of Dice if there are two."""
         scores = [run["judged"][self.series] for run in self.runs]
@@ -66,17 +71,29 @@ class Table:
         self.results = own
         self.rows = _rows(own, self.protocol.methods_for(labelled))
         self.row_values = [row.values() for row in self.rows]
-        self.baseline = self._dice(BASELINE)
-        self.ceiling = self._dice(CEILING)
+        self.baseline, self.ceiling = (
+            {row.series: row.by_seed() for row in self.rows if (row.method, row.changes) == (method, "")}
+            for method in (BASELINE, CEILING)
+        )
         for row, values in zip(self.rows, self.row_values, strict=True):
-            goal, start = self._goal(row.series), self.baseline.get(row.series)
-            if row.method not in (BASELINE, CEILING) and goal and start and goal > start:
-                values["gap_closed"] = (values["dice"] - start) / (goal - start)
+            values |= self._against_baseline(row)
 
     @property
     def stronger(self) -> str:
         """The modality whose own supervised network is the best."""
-        return max(self.baseline, key=lambda series: self.baseline[series], default="")
+        return max(self.baseline, key=lambda series: statistics.mean(self.baseline[series].values()), default="")
+
+    def _against_baseline(self, row: Row) -> dict[str, float]:
+        """``gain`` over supervised training and ``gap_closed``, each over the seeds that all who are compared have."""
+        own, start, goal = row.by_seed(), self.baseline.get(row.series, {}), self._goal(row.series)
+        found: dict[str, float] = {}
+        if row.method != BASELINE and (seeds := own.keys() & start.keys()):
+            found["gain"] = statistics.mean(own[seed] - start[seed] for seed in seeds)
+        if row.method not in (BASELINE, CEILING) and (seeds := own.keys() & start.keys() & goal.keys()):
+            gap = statistics.mean(goal[seed] - start[seed] for seed in seeds)
+            if gap > 0:
+                found["gap_closed"] = statistics.mean(own[seed] - start[seed] for seed in seeds) / gap
+        return found
 
     def figures(self) -> dict[str, float]:
         """``set/labelled/method[/modality]/figure`` -> number."""
@@ -110,25 +127,20 @@ class Table:
             return []
         pairs = zip(self.rows, self.row_values, strict=True)
         found = [(row, values) for row, values in pairs if "gap_closed" in values]
-        best = self.baseline[self.stronger]
+        means = {series: statistics.mean(dice.values()) for series, dice in self.baseline.items()}
         return [
             "",
-            f"The stronger modality, by its own supervised network: {self.stronger} ({best:.4f}).",
+            f"The stronger modality, by its own supervised network: {self.stronger} ({means[self.stronger]:.4f}).",
             *(
                 f"{row.method}{row.changes} closes {values['gap_closed']:.0%} of what {row.series} alone "
-                f"({self.baseline[row.series]:.4f}) lacks to it."
+                f"({means[row.series]:.4f}) lacks to it."
                 for row, values in found
             ),
         ]
 
-    def _dice(self, method: str) -> dict[str, float]:
-        """Series -> mean Dice of this method with the protocol's own settings."""
-        pairs = zip(self.rows, self.row_values, strict=True)
-        return {row.series: values["dice"] for row, values in pairs if (row.method, row.changes) == (method, "")}
-
-    def _goal(self, series: str) -> float | None:
-        """What the gap is measured to: labels for everything or, of several modalities, the stronger one's network."""
-        return self.baseline.get(self.stronger) if len(self.baseline) > 1 else self.ceiling.get(series)
+    def _goal(self, series: str) -> dict[int, float]:
+        """Seed -> Dice that gaps are measured to: all labels or, of several modalities, the stronger one's network."""
+        return self.baseline[self.stronger] if len(self.baseline) > 1 else self.ceiling.get(series, {})
 
 
 def _rows(results: Sequence[Result], order: Sequence[str]) -> list[Row]:

@@ -56,8 +56,8 @@ class Game:
 POOL = 2 / 3  # of the studies that are not judged, for each seed
 GAMES: Mapping[str, Game] = {
     "hippocampus": Game(44, 40, 300, {"patch": (32, 48, 32), "modality": "mr"}),
-    # at half of its resolution: six rounds of six strategies are many trainings
-    "la": Game(15, 14, 400, {"spacing": (2.5, 2.5, 2.5), "patch": (40, 40, 24), "modality": "mr"}),
+    # at half of its resolution: six rounds of six strategies are many trainings; the weight suits short ones
+    "la": Game(15, 14, 400, {"spacing": (2.5, 2.5, 2.5), "patch": (40, 40, 24), "modality": "mr", "consistency": 0.3}),
 }
 
 

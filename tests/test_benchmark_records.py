@@ -66,6 +66,18 @@ def test_what_is_kept_names_no_machine_and_gives_the_same_table(folder: Path) ->
     assert Table(kept, "la", 8, 3).figures() == pytest.approx(Table(runs, "la", 8, 3).figures())
 
 
+def test_gains_are_those_of_the_seeds_that_both_have() -> None:
+    runs = [result("supervised", 0, 0.8), result("supervised", 1, 0.82), result("supervised", 2, 0.2)]
+    runs += [result("ceiling", 0, 0.9), result("ceiling", 2, 0.4)]
+    runs += [result("multiscale", 0, 0.84), result("multiscale", 1, 0.84)]
+    found = Table(runs, "la", 8, 3).figures()
+    assert found["la/8/multiscale/gain"] == pytest.approx(0.03)  # (0.04 + 0.02) / 2
+    assert found["la/8/multiscale/gap_closed"] == pytest.approx(0.4)  # seed 0 alone: 0.04 / 0.1
+    assert found["la/8/ceiling/gain"] == pytest.approx(0.15)  # (0.1 + 0.2) / 2
+    assert "la/8/supervised/gain" not in found
+    assert "la/8/ceiling/gap_closed" not in found
+
+
 def test_simulations_are_kept_with_their_rounds_and_those_of_another_length_do_not_count(tmp_path: Path) -> None:
     studies = [f"study {number}" for number in range(8)]
     played = tmp_path / "evaluation" / "la" / "supervised,random-2"
