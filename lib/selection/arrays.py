@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 
@@ -27,6 +27,7 @@ class Table:
     places: dict[str, int] = field(default_factory=dict)
     values: np.ndarray = field(default_factory=lambda: np.empty((0, 0), dtype=np.float32))
     seen: tuple[int, int] = (0, 0)  # rows and highest number in the file
+    sequence: int = -1  # of the file's table when it was read, see :func:`sequence`
 
     def rows(self, studies: Sequence[str]) -> np.ndarray:
         """Where these studies are in ``values``, ``(len(studies),)``; -1: nowhere."""
@@ -66,7 +67,6 @@ class Reader(ABC):
     def __init__(self, database: Database) -> None:
         self.database = database
         self._tables: dict[str, Table] = {}
-        self._sequences: dict[str, int] = {}  # of each of these tables, when it was read
         self._lock = threading.Lock()
 
     @abstractmethod
@@ -84,9 +84,11 @@ class Reader(ABC):
 
     def _newer(self, connection: sqlite3.Connection, model: str, old: Table | None) -> Table:
         now = sequence(connection, self.name)
-        before, self._sequences[model] = self._sequences.get(model), now
-        if old and before == now:  # counting ten thousand rows takes as long as a choice
+        if old and old.sequence == now:  # counting ten thousand rows takes as long as a choice
             return old
+        return replace(self._counted(connection, model, old), sequence=now)
+
+    def _counted(self, connection: sqlite3.Connection, model: str, old: Table | None) -> Table:
         count, last = connection.execute(
             f"SELECT count(*), coalesce(max(number), 0) FROM {self.name} WHERE model = ?", (model,)
         ).fetchone()
