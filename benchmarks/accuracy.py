@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import records
 from benchmarks.accuracy_run import Job, run
 from benchmarks.accuracy_table import Result, Table, found_results
-from benchmarks.protocols import CEILING, PROTOCOLS
+from benchmarks.protocols import CEILING, JUDGED, PROTOCOLS, UNLABELLED
 from benchmarks.sets import data_folder, load_set, write_figures
 from benchmarks.side_by_side import run_side_by_side
 from lib.config import METHODS, Config
@@ -70,6 +70,7 @@ def jobs(args: argparse.Namespace, conf: dict[str, str]) -> list[Job]:
         for seed in range(args.seeds)
         for method in args.methods or protocol.methods_for(labelled)
         for series in (modalities if modalities and method != MUTUAL else ("",))
+        if (method, args.judged) != (CEILING, UNLABELLED)  # to which nothing was unlabelled
     ]
 
 
@@ -155,8 +156,8 @@ def parser() -> argparse.ArgumentParser:
     given.add_argument("--seeds", type=int, default=3, help="number of seeds")
     given.add_argument("--iterations", type=int, help="training length; default by the set")
     given.add_argument(
-        "--judged", default="evaluation", choices=("evaluation", "development"),
-        help="development: on the cases that choices are made with; its results stay apart",
+        "--judged", default=JUDGED[0], choices=JUDGED,
+        help="on other cases, for choices: of a training without them, or the unlabelled ones of the final training",
     )  # fmt: skip
     given.add_argument("--conf", nargs="+", default=[], metavar="KEY=VALUE", help="other settings, for ablations")
     given.add_argument("--jobs", type=int, default=2, help="runs at a time")

@@ -9,13 +9,13 @@ import shutil
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.protocols import CEILING, COMMON, PROTOCOLS
+from benchmarks.protocols import CEILING, COMMON, JUDGED, PROTOCOLS, UNLABELLED
 from benchmarks.sets import DataSet, load_set, one_series
 from lib.command_line import HARMLESS
 from lib.config import Config
@@ -31,7 +31,12 @@ from lib.training.train import train
 
 @dataclass(frozen=True)
 class Job:
-    """One training and its judgement. ``series``: the one of several modalities that it is trained on alone."""
+    """One training and its judgement.
+
+    Attributes:
+        judged: one of ``JUDGED``; the unlabelled studies are those of the training whose evaluation decides.
+        series: the one of several modalities that it is trained on alone.
+    """
 
     set: str
     labelled: int
@@ -52,8 +57,13 @@ class Job:
         """For whoever watches."""
         return f"{self.set}, {self.labelled} labelled: {self.name}, seed {self.seed}"
 
+    def model_folder(self, results: Path) -> ModelFolder:
+        """Of its training, which may be that of another judgement."""
+        training = replace(self, judged=JUDGED[0]) if self.judged == UNLABELLED else self
+        return ModelFolder(training.folder(results))
+
     def folder(self, results: Path) -> Path:
-        """Where it leaves its model and ``result.json``; with all labels it does not matter how many are labelled."""
+        """Where it leaves its ``result.json``; with all labels it does not matter how many are labelled."""
         labelled = "all" if self.method == CEILING else str(self.labelled)
         run = f"{self.name}-{self.iterations}-{self.seed}".replace("/", "_")
         return results / self.set / labelled / self.judged / run
@@ -75,7 +85,10 @@ def run(job: Job, studies: Path, results: Path, threads: int) -> int:
     development = protocol.development if job.judged == "development" else 0
     labelled = len(data.patients) if job.method == CEILING else job.labelled
     seen, judged = data.split(labelled, protocol.evaluation, development, protocol.development_unlabelled)
-    folder = ModelFolder(job.folder(results))
+    if job.judged == UNLABELLED:
+        hidden = {case.id for case in seen if case.label is None}
+        judged = [case for patient in data.patients for case in patient if case.id in hidden]
+    folder = job.model_folder(results)
     trained = folder.path / "trained.json"
     try:
         if not trained.is_file():  # else an earlier attempt came as far as that
@@ -87,9 +100,11 @@ def run(job: Job, studies: Path, results: Path, threads: int) -> int:
         print(f"{job.title}: {error}", file=sys.stderr)
         return 1
     result = {"job": asdict(job), **json.loads(trained.read_text()), "judged": scores}
-    draft = folder.path / "result.draft"
+    own = job.folder(results)
+    own.mkdir(parents=True, exist_ok=True)
+    draft = own / "result.draft"
     draft.write_text(json.dumps(result, indent=1))
-    draft.replace(folder.path / "result.json")
+    draft.replace(own / "result.json")
     shutil.rmtree(folder.cache, ignore_errors=True)
     return 0
 

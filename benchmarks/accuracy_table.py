@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.protocols import CEILING, PROTOCOLS
+from benchmarks.protocols import CEILING, PROTOCOLS, UNLABELLED
 from benchmarks.records import Result
 
 BASELINE = "supervised"
@@ -113,11 +113,12 @@ class Table:
 
     def _heading(self) -> str:
         first, protocol = self.results[0], self.protocol
-        judged = getattr(protocol, first["job"]["judged"])
+        judged = first["job"]["judged"]
+        on = "judged on the unlabelled" if judged == UNLABELLED else f"{getattr(protocol, judged)} judged ({judged})"
         devices = " and ".join(sorted({each["device"] for each in self.results}))
         days = sorted({each["day"] for each in self.results})
         return (
-            f"{self.name}, {self.labelled} labelled {protocol.counted}, {judged} judged ({first['job']['judged']}), "
+            f"{self.name}, {self.labelled} labelled {protocol.counted}, {on}, "
             f"{first['job']['iterations']:,} iterations, {devices}, {' to '.join(dict.fromkeys((days[0], days[-1])))}, "
             f"HD95 in {protocol.unit}"
         )

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from benchmarks import accuracy, records
+from benchmarks.accuracy_run import Job
 from benchmarks.accuracy_table import Table
 from benchmarks.active_learning_table import NAME, Games
+from benchmarks.protocols import JUDGED
 from lib.simulation.annotator import Round
 
 
@@ -76,6 +78,13 @@ def test_gains_are_those_of_the_seeds_that_both_have() -> None:
     assert found["la/8/ceiling/gain"] == pytest.approx(0.15)  # (0.1 + 0.2) / 2
     assert "la/8/supervised/gain" not in found
     assert "la/8/ceiling/gap_closed" not in found
+
+
+def test_unlabelled_studies_are_judged_with_the_model_of_the_evaluation_and_development_with_its_own() -> None:
+    jobs = {judged: Job(**result("multiscale", 0, 0.9)["job"] | {"judged": judged}) for judged in JUDGED}
+    models = {judged: job.model_folder(Path("results")).path for judged, job in jobs.items()}
+    assert models["unlabelled"] == models["evaluation"] != models["development"]
+    assert len({job.folder(Path("results")) for job in jobs.values()}) == 3
 
 
 def test_simulations_are_kept_with_their_rounds_and_those_of_another_length_do_not_count(tmp_path: Path) -> None:
