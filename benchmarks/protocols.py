@@ -11,7 +11,7 @@ COMMON: Mapping[str, Any] = {
     "size": "small", "validation": 0, "pretrained": False, "checkpoint_every": 250, "pretraining": 0.5,
 }  # fmt: skip
 UNLABELLED = "unlabelled"
-JUDGED = ("evaluation", "development", UNLABELLED)  # where the first decides; choices rest on the others
+JUDGED = ("evaluation", "development", UNLABELLED)  # the first gives the table; choices rest on the others
 CEILING = "ceiling"  # supervised training with the labels of all that the other methods have without
 
 
