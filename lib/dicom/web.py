@@ -17,6 +17,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ProtocolError
 
 from lib.dicom.multipart import Truncated, boundary_of, parts
 from lib.errors import DicomServerError
@@ -171,8 +172,16 @@ def is_away(error: DicomServerError) -> bool:
 
 
 class _Adapter(HTTPAdapter):
-    """Requests that end: dicomweb-client gives none of its requests a time limit."""
+    """Requests that end, since dicomweb-client gives none of its requests a time limit, and questions asked again where
+    the connection did: a server may close a kept one in the very moment it is used. What only asks may be sent twice,
+    what stores may not (RFC 9110 9.2.2)."""
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = kwargs.get("timeout") or (CONNECT, READ)
-        return super().send(request, *args, **kwargs)
+        try:
+            return super().send(request, *args, **kwargs)
+        except requests.ConnectionError as error:
+            broken_off = bool(error.args) and isinstance(error.args[0], ProtocolError)
+            if request.method != "GET" or not broken_off:
+                raise
+            return super().send(request, *args, **kwargs)

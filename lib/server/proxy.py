@@ -36,6 +36,7 @@ ANSWERED = ("accept-ranges", "cache-control", "content-disposition", "content-en
             "preference-applied", "retry-after", "vary", "warning")  # fmt: skip
 SERVICES = ("wado", "qido", "stow")  # first part of the path, as OHIF's configuration names the roots
 STORE = re.compile(r"studies(/[0-9.]+)?")  # the only place DICOMweb is posted to (PS3.18 10.5)
+BROKEN_OFF = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)  # after the connection was there
 
 
 class ProxyError(SemisegError):
@@ -102,7 +103,7 @@ class DicomProxy:
 
     async def _send(self, asked: httpx.Request) -> httpx.Response:
         try:
-            answer = await self.client.send(asked, stream=True)
+            answer = await self._send_again(asked)
         except httpx.TimeoutException as error:
             raise ProxyError(504, f"The DICOMweb server {self.host} did not answer in {self.timeout:g} s") from error
         except (httpx.ConnectError, httpx.UnsupportedProtocol) as error:
@@ -117,6 +118,16 @@ class DicomProxy:
             return answer
         await answer.aclose()
         raise ProxyError(502, f"The DICOMweb server {self.host} {reason}")
+
+    async def _send_again(self, asked: httpx.Request) -> httpx.Response:
+        """Once more if need be: a server may end a kept connection in the very moment a request is sent over it. What
+        only asks may then be asked again, what stores may not (RFC 9110 9.2.2)."""
+        try:
+            return await self.client.send(asked, stream=True)
+        except BROKEN_OFF:
+            if asked.method != "GET":
+                raise
+            return await self.client.send(asked, stream=True)
 
     async def _pieces(self, answer: httpx.Response) -> AsyncIterator[bytes]:
         """The body as it was sent, compressed or not. What breaks off here breaks off for the client too."""

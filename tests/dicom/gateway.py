@@ -20,6 +20,7 @@ class Gateway(ThreadingHTTPServer):
         page: answer queries by so many rows at a time, with the standard's warning; 0: all.
         cut: break off after so many bytes of a series' instances; None: never.
         answer: status and body of every answer instead of the real one.
+        hangs_up: end the connections of the next so many requests without an answer.
     """
 
     daemon_threads = True
@@ -29,6 +30,7 @@ class Gateway(ThreadingHTTPServer):
         self.behind, self.asked = behind.removesuffix("/dicom-web"), list[str]()
         self.etags, self.page, self.cut = False, 0, None
         self.answer: tuple[int, bytes] | None = None
+        self.hangs_up = 0
         self.url = f"http://127.0.0.1:{self.server_address[1]}/dicom-web"
 
     def handle_error(self, request: object, client_address: object) -> None:
@@ -47,6 +49,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _pass_on(self) -> None:
         self.server.asked.append(f"{self.command} {self.path}")
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.server.hangs_up:
+            self.server.hangs_up -= 1
+            return None
         if self.server.answer:
             return self._send(*self.server.answer, {"Content-Type": "application/dicom+json"})
         if not self.path.startswith("/dicom-web/"):

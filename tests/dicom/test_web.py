@@ -118,6 +118,25 @@ def test_a_series_that_breaks_off_is_noticed(hidden: Gateway, upload: Upload, tm
         DicomWeb(hidden.url).download(series.study, series.uid, tmp_path)
 
 
+def test_a_question_is_asked_again_where_the_connection_ended(hidden: Gateway, upload: Upload, tmp_path: Path) -> None:
+    series, web = upload("one"), DicomWeb(hidden.url)
+    for ask in (web.series, lambda: web.headers(series.study, series.uid)):
+        hidden.hangs_up = 1
+        assert ask()
+    hidden.hangs_up = 2
+    with pytest.raises(DicomServerError):
+        web.download(series.study, series.uid, tmp_path)
+    assert hidden.hangs_up == 0  # it was asked twice and no more
+
+
+def test_a_label_is_not_sent_twice(hidden: Gateway, upload: Upload, label: Callable[..., Dataset]) -> None:
+    stored = label(upload("one"))
+    hidden.hangs_up = 1
+    with pytest.raises(DicomServerError):
+        DicomWeb(hidden.url).store(stored)
+    assert [line for line in hidden.asked if line.startswith("POST")] == hidden.asked[-1:]
+
+
 def test_a_listing_in_pages_is_whole(hidden: Gateway, upload: Upload) -> None:
     there = {upload(str(number)).uid for number in range(5)}
     hidden.page = 2

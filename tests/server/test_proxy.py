@@ -31,10 +31,13 @@ class Pacs(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     go_on = threading.Event()  # the second half of an answer waits for it
+    hangs_up = 0  # on the next so many requests, without an answer
 
     def do_GET(self) -> None:
         place = self.path.split("?")[0].rsplit("/", 1)[-1]
-        if place == "halves":
+        if Pacs.hangs_up:
+            self.hang_up()
+        elif place == "halves":
             self.begin(2 * len(PIECE), "multipart/related")
             self.wfile.write(PIECE)
             self.go_on.wait(20)
@@ -57,7 +60,15 @@ class Pacs(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = self.headers["Content-Length"]
-        self.echo(self.rfile.read(int(length)) if length else b"chunked")
+        body = self.rfile.read(int(length)) if length else b"chunked"
+        if Pacs.hangs_up:
+            self.hang_up()
+        else:
+            self.echo(body)
+
+    def hang_up(self) -> None:
+        Pacs.hangs_up -= 1
+        self.close_connection = True
 
     def echo(self, body: bytes) -> None:
         asked = {"method": self.command, "path": self.path, "headers": dict(self.headers), "size": len(body)}
@@ -222,6 +233,20 @@ def test_no_path_leads_out_of_the_base(url: str, path: str) -> None:
 def test_nothing_is_posted_but_dicom_objects(url: str, path: str) -> None:
     answer = requests.post(f"{url}/{path}", data=b"{}", timeout=20)
     assert answer.status_code == 404
+
+
+def test_a_question_is_asked_again_where_the_connection_ended(url: str) -> None:
+    Pacs.hangs_up = 1
+    assert requests.get(f"{url}/wado/studies/1", timeout=20).json()["path"] == "/dicom-web/studies/1"
+    Pacs.hangs_up = 2
+    assert "broke the connection off" in detail(requests.get(f"{url}/wado/studies/1", timeout=20), 502)
+    assert Pacs.hangs_up == 0
+
+
+def test_what_stores_is_sent_once(url: str) -> None:
+    Pacs.hangs_up = 1
+    sent = requests.post(f"{url}/wado/studies", data=b"x", headers={"Content-Type": "multipart/related"}, timeout=20)
+    assert "broke the connection off" in detail(sent, 502)
 
 
 def test_silence_is_told_in_time(url: str) -> None:
