@@ -16,6 +16,7 @@ played again, what was interrupted goes on by the same command.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import logging
 import sys
 import warnings
@@ -52,6 +53,10 @@ class Game:
     iterations: int
     settings: Mapping[str, Any] = field(default_factory=dict)
 
+    def rules(self) -> dict[str, Any]:
+        """All that makes results comparable: a simulation by other rules is of another game."""
+        return dataclasses.asdict(self) | {"pool": round(POOL, 3), "pretrained": True, "per_round": PER_ROUND}
+
 
 POOL = 2 / 3  # of the studies that are not judged, for each seed
 GAMES: Mapping[str, Game] = {
@@ -68,8 +73,7 @@ def main() -> int:
         return play(args, *args.job)
     if not (args.set or args.report or args.speed):
         given.error("name a --set, or ask for --speed or the --report")
-    lengths = {name: game.iterations for name, game in GAMES.items()}
-    failed, games = [], Games(args.results, args.judged, lengths)
+    failed, games = [], Games(args.results, args.judged, {name: game.rules() for name, game in GAMES.items()})
     if args.set:
         own = ["--studies", str(data_folder(args.studies)), "--results", str(args.results.resolve())]
         own += ["--set", args.set, "--judged", args.judged, "--rounds", str(args.rounds)]

@@ -22,7 +22,7 @@ ROUNDS, PER_ROUND = 6, 4
 BASELINE = "supervised,random"  # what a lab has without any of this
 SEMI = "best"  # the method of all other curves
 NAME = "active_learning"  # of the records
-KEY = ("set", "judged", "iterations", "arm", "seed")  # of one of them
+KEY = ("set", "judged", "rules", "arm", "seed")  # of one of them
 Played = dict[tuple[str, int], list[Round]]  # arm and seed -> rounds
 
 
@@ -31,12 +31,12 @@ class Games:
     """The simulations of this machine, in a folder, and those in the records, all judged on the same studies.
 
     Attributes:
-        iterations: of a training of each set; records of another length are of another game and do not count.
+        rules: of each set's game, as JSON can hold them; records by other rules do not count.
     """
 
     folder: Path
     judged: str
-    iterations: Mapping[str, int]
+    rules: Mapping[str, Mapping[str, Any]]
 
     def found(self, name: str) -> Played:
         """Those of this machine on this set, as far as they went."""
@@ -58,13 +58,14 @@ class Games:
             self._game(name)
             | {"arm": arm, "seed": seed, "day": time.strftime("%Y-%m-%d"), "torch": torch.__version__}
             | {"labelled": rounds[-1].labelled, "dice": [each.dice for each in rounds]}
-            for name in self.iterations
+            for name in self.rules
             for (arm, seed), rounds in self.found(name).items()
         ]
-        records.keep(NAME, own, lambda each: json.dumps([each[part] for part in KEY]))
+        records.keep(NAME, own, lambda each: json.dumps([each[part] for part in KEY], sort_keys=True))
 
     def _game(self, name: str) -> dict[str, Any]:
-        return {"set": name, "judged": self.judged, "iterations": self.iterations[name]}
+        rules = json.loads(json.dumps(self.rules[name], sort_keys=True))  # as it will be read: lists for tuples
+        return {"set": name, "judged": self.judged, "rules": rules}
 
     def report(self, name: str, seeds: int, recorded: bool) -> dict[str, float]:
         """Table, plot and figures of what is there of one set.

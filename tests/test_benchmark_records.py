@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchmarks import accuracy, records
+from benchmarks import accuracy, active_learning, records
 from benchmarks.accuracy_run import Job
 from benchmarks.accuracy_table import Table
+from benchmarks.active_learning import GAMES
 from benchmarks.active_learning_table import NAME, Games
 from benchmarks.protocols import JUDGED
 from lib.simulation.annotator import Round
+from lib.studies.cases import Case
+from lib.studies.labels import LabelMap
 
 
 def result(method: str, seed: int, dice: float, labelled: int = 8) -> dict[str, Any]:
@@ -87,16 +91,39 @@ def test_unlabelled_studies_are_judged_with_the_model_of_the_evaluation_and_deve
     assert len({job.folder(Path("results")) for job in jobs.values()}) == 3
 
 
-def test_simulations_are_kept_with_their_rounds_and_those_of_another_length_do_not_count(tmp_path: Path) -> None:
+def test_simulations_are_kept_with_their_rounds_and_those_by_other_rules_do_not_count(tmp_path: Path) -> None:
     studies = [f"study {number}" for number in range(8)]
     played = tmp_path / "evaluation" / "la" / "supervised,random-2"
     played.mkdir(parents=True)
     rounds = [{"labelled": studies[:4], "dice": 0.7, "cases": {}}, {"labelled": studies, "dice": 0.8, "cases": {}}]
     (played / "rounds.json").write_text(json.dumps({"question": "", "rounds": rounds}))
-    games = Games(tmp_path, "evaluation", {"la": 400})
+    games = Games(tmp_path, "evaluation", {"la": GAMES["la"].rules()})
     games.record()
     games.record()
     assert len(records.read(NAME)) == 1
     assert games.recorded("la") == {("supervised,random", 2): [Round(studies[:4], 0.7), Round(studies, 0.8)]}
-    assert Games(tmp_path, "evaluation", {"la": 1000}).recorded("la") == {}
-    assert Games(tmp_path, "development", {"la": 400}).recorded("la") == {}
+    for changed in ({"iterations": 1000}, {"settings": {"consistency": 1.0}}):
+        assert Games(tmp_path, "evaluation", {"la": GAMES["la"].rules() | changed}).recorded("la") == {}
+    assert Games(tmp_path, "development", {"la": GAMES["la"].rules()}).recorded("la") == {}
+
+
+@pytest.mark.parametrize("judged", ["evaluation", "development"])
+def test_each_seed_of_a_game_has_its_own_pool_and_nobody_sees_the_judged(
+    judged: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published order: 51 to choose from, 14 for choices of ours, 15 that judge."""
+    studies = [Case(f"study {number:02d}", Path(f"{number}.nii.gz")) for number in range(80)]
+    labels = LabelMap({1: "organ"})
+    data = SimpleNamespace(patients=[[each] for each in studies], labels=labels)
+    monkeypatch.setattr(active_learning, "load_set", lambda *_: data)
+    players = [
+        active_learning.player_of("la", judged, Path(), method, seed)
+        for method, seed in (("best", 0), ("supervised", 0), ("best", 1))
+    ]
+    others, judging = (studies[:65], studies[65:]) if judged == "evaluation" else (studies[:51], studies[51:65])
+    pools = [[case.id for case in player.pool] for player in players]
+    assert pools[0] == pools[1] != pools[2]
+    for player, pool in zip(players, pools, strict=True):
+        assert player.judged == judging
+        assert len(set(pool)) == len(pool) == round(len(others) * 2 / 3)
+        assert set(pool) <= {case.id for case in others}
