@@ -30,6 +30,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.active_learning_table import BASELINE, PER_ROUND, ROUNDS, SEMI, Games
+from benchmarks.oracle import Oracle
 from benchmarks.protocols import COMMON
 from benchmarks.selection_speed import speed_figures
 from benchmarks.sets import data_folder, load_set, write_figures
@@ -58,6 +59,7 @@ class Game:
         return dataclasses.asdict(self) | {"pool": round(POOL, 3), "pretrained": True, "per_round": PER_ROUND}
 
 
+ORACLE = "oracle"  # an arm that is no strategy: the first studies by cold_start, then the truly worst
 POOL = 2 / 3  # of the studies that are not judged, for each seed
 GAMES: Mapping[str, Game] = {
     "hippocampus": Game(44, 40, 300, {"patch": (32, 48, 32), "modality": "mr"}),
@@ -99,7 +101,8 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     method, _, strategy = arm.rpartition(",")
-    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI, int(seed))
+    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI, int(seed), strategy == ORACLE)
+    strategy = "cold_start" if strategy == ORACLE else strategy
     limit_threads(player.config)
     folder = args.results / args.judged / args.set / f"{arm}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,8 +119,9 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     return 0
 
 
-def player_of(name: str, judged: str, studies: Path, method: str, seed: int) -> Player:
-    """The studies and the settings of one set; all strategies of one seed choose from the same pool."""
+def player_of(name: str, judged: str, studies: Path, method: str, seed: int, knows: bool = False) -> Player:
+    """The studies and the settings of one set; all strategies of one seed choose from the same pool. ``knows``: the
+    oracle, who follows its strategy in the first round only."""
     game, data = GAMES[name], load_set(studies, name)
     cases = [case for patient in data.patients for case in patient]
     end = len(cases) - game.judged
@@ -125,7 +129,7 @@ def player_of(name: str, judged: str, studies: Path, method: str, seed: int) -> 
     pool, judging = (cases[:start], cases[start:end]) if judged == "development" else (cases[:end], cases[end:])
     drawn = np.random.default_rng(seed).permutation(len(pool))[: round(POOL * len(pool))]
     own = {"method": method, "iterations": game.iterations, "pretrained": True, "threads": 1, "workers": 0}
-    return Player(
+    return (Oracle if knows else Player)(
         [pool[place] for place in sorted(drawn)], judging, data.labels,
         Config.from_conf({**COMMON, **game.settings, **own}),
     )  # fmt: skip
@@ -142,7 +146,7 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[*STRATEGIES, BASELINE],
         metavar="[METHOD,]STRATEGY",
-        help=f"method: {SEMI} if none",
+        help=f"method: {SEMI} if none; strategy: or {ORACLE}, see benchmarks/oracle.py",
     )
     given.add_argument("--judged", default="evaluation", choices=("evaluation", "development"), help="on which studies")
     given.add_argument("--jobs", type=int, default=2, help="runs at a time, with one thread each")

@@ -86,14 +86,14 @@ class Player:
         done = state.rounds
         for _ in range(len(done), rounds):
             labelled = done[-1].labelled if done else []
-            chosen = self._choose(project, config, labelled, per_round)
+            chosen = self.choose(project, config, labelled, per_round)
             done.append(self._learn(project, config, [*labelled, *chosen], progress))
             state.write(done)
             told(done[-1])
         shutil.rmtree(project.cache, ignore_errors=True)
         return done
 
-    def _choose(self, project: ModelFolder, config: Config, labelled: Sequence[str], count: int) -> list[str]:
+    def choose(self, project: ModelFolder, config: Config, labelled: Sequence[str], count: int) -> list[str]:
         """What the strategy names, by what the last model has found; nothing else of the hidden labels is used."""
         project.path.mkdir(parents=True, exist_ok=True)
         store, model = ScoreStore(project.scores), None
