@@ -16,10 +16,11 @@ from benchmarks import records
 from benchmarks.records import Result
 from lib.selection.outlook import LEAST, Z, expected_gain
 from lib.simulation.annotator import Round, read_rounds
-from lib.simulation.report import Curve, write_report
+from lib.simulation.report import Curve, curves, write_report
 
 ROUNDS, PER_ROUND = 6, 4
-BASELINE = "supervised,random"  # what a lab has without any of this
+CHANCE = "random"  # what every choice is compared with
+BASELINE = f"supervised,{CHANCE}"  # what a lab has without any of this
 SEMI = "best"  # the method of all other curves
 NAME = "active_learning"  # of the records
 KEY = ("set", "judged", "rules", "arm", "seed")  # of one of them
@@ -78,8 +79,12 @@ class Games:
         played = {key: rounds for key, rounds in known.items() if key[1] < seeds and len(rounds) == ROUNDS}
         if not played:
             return figures
-        found = write_report(played, self.folder / self.judged / name)
-        _print_table(name, found)
+        found, gains = write_report(played, self.folder / self.judged / name), over_chance(played)
+        _print_table(name, found, gains)
+        for arm, (gain, error) in gains.items():
+            figures[f"{name}/{arm}/over_random"] = gain
+            if np.isfinite(error):  # of one seed there is none
+                figures[f"{name}/{arm}/over_random_error"] = error
         figures |= {f"{name}/{arm}/auc": curve.auc for arm, curve in found.items()}
         figures |= {f"{name}/{arm}/auc_sd": curve.auc_sd for arm, curve in found.items()}
         if BASELINE in found and "hybrid" in found:
@@ -107,13 +112,30 @@ def _rounds(record: Result) -> list[Round]:
     return [Round(record["labelled"][: PER_ROUND * number], dice) for number, dice in enumerate(record["dice"], 1)]
 
 
-def _print_table(name: str, found: Mapping[str, Curve]) -> None:
+def over_chance(played: Played) -> dict[str, tuple[float, float]]:
+    """What the area of each arm is above that of ``random``: mean and its standard error over the seeds that both have.
+
+    Both chose from the same studies with the same seed, so the differences of the pairs count.
+    """
+    area = {key: curves({key: rounds})[key[0]].auc for key, rounds in played.items()}
+    gains = {}
+    for arm in dict.fromkeys(arm for arm, _ in played if arm != CHANCE):
+        seeds = [seed for other, seed in area if other == arm and (CHANCE, seed) in area]
+        pairs = [area[arm, seed] - area[CHANCE, seed] for seed in seeds]
+        if pairs:
+            error = np.std(pairs, ddof=1) / len(pairs) ** 0.5 if len(pairs) > 1 else np.nan
+            gains[arm] = float(np.mean(pairs)), float(error)
+    return gains
+
+
+def _print_table(name: str, found: Mapping[str, Curve], gains: Mapping[str, tuple[float, float]]) -> None:
     counts = " | ".join(f"{labels} labels" for labels in next(iter(found.values())).labels)
-    print(f"\n| {name}: strategy | seeds | {counts} | area | sd |")
-    print("|---" * (ROUNDS + 4) + "|")
+    print(f"\n| {name}: strategy | seeds | {counts} | area | sd | above `{CHANCE}` (standard error) |")
+    print("|---" * (ROUNDS + 5) + "|")
     for arm, curve in sorted(found.items(), key=lambda item: -item[1].auc):
         means = " | ".join(f"{value:.4f}" for value in curve.dice.mean(0))
-        print(f"| `{arm}` | {len(curve.dice)} | {means} | {curve.auc:.4f} | {curve.auc_sd:.4f} |")
+        gain = "{:+.4f} ({:.4f})".format(*gains[arm]) if arm in gains else ""
+        print(f"| `{arm}` | {len(curve.dice)} | {means} | {curve.auc:.4f} | {curve.auc_sd:.4f} | {gain} |")
 
 
 def outlook_figures(found: Mapping[str, Curve]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from benchmarks import accuracy, active_learning, records
 from benchmarks.accuracy_run import Job
 from benchmarks.accuracy_table import Table
 from benchmarks.active_learning import GAMES
-from benchmarks.active_learning_table import NAME, Games
+from benchmarks.active_learning_table import NAME, Games, over_chance
 from benchmarks.protocols import JUDGED
 from lib.simulation.annotator import Round
 from lib.studies.cases import Case
@@ -105,6 +106,18 @@ def test_simulations_are_kept_with_their_rounds_and_those_by_other_rules_do_not_
     for changed in ({"iterations": 1000}, {"settings": {"consistency": 1.0}}):
         assert Games(tmp_path, "evaluation", {"la": GAMES["la"].rules() | changed}).recorded("la") == {}
     assert Games(tmp_path, "development", {"la": GAMES["la"].rules()}).recorded("la") == {}
+
+
+def test_a_strategy_is_compared_with_chance_seed_by_seed() -> None:
+    studies = [f"study {number}" for number in range(8)]
+    dice = {("random", 0): (0.5, 0.7), ("random", 1): (0.6, 0.9), ("hybrid", 0): (0.6, 0.7), ("hybrid", 1): (0.7, 0.95)}
+    dice |= {("diverse", 1): (0.5, 0.9), ("uncertainty", 2): (0.9, 0.9)}  # random was not played with seed 2
+    played = {key: [Round(studies[:4], first), Round(studies, last)] for key, (first, last) in dice.items()}
+    found = over_chance(played)
+    # areas: random 0.6 and 0.75, hybrid 0.65 and 0.825, so 0.05 and 0.075 above; sd 0.025 / sqrt 2, error 0.0125
+    assert found.keys() == {"hybrid", "diverse"}
+    assert found["hybrid"] == pytest.approx((0.0625, 0.0125))
+    assert found["diverse"] == pytest.approx((-0.05, math.nan), nan_ok=True)
 
 
 @pytest.mark.parametrize("judged", ["evaluation", "development"])
