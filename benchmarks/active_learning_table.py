@@ -79,7 +79,9 @@ class Games:
         played = {key: rounds for key, rounds in known.items() if key[1] < seeds and len(rounds) == ROUNDS}
         if not played:
             return figures
-        found, gains = write_report(played, self.folder / self.judged / name), over_chance(played)
+        folder = self.folder / self.judged / name
+        folder.mkdir(parents=True, exist_ok=True)  # what is recorded needs no machine that played
+        found, gains = write_report(played, folder), over_chance(played)
         _print_table(name, found, gains)
         for arm, (gain, error) in gains.items():
             figures[f"{name}/{arm}/over_random"] = gain

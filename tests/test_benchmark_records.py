@@ -120,6 +120,26 @@ def test_a_strategy_is_compared_with_chance_seed_by_seed() -> None:
     assert found["diverse"] == pytest.approx((-0.05, math.nan), nan_ok=True)
 
 
+def test_the_figures_of_records_need_no_machine_that_played(tmp_path: Path) -> None:
+    studies = [f"study {number}" for number in range(24)]
+    for arm, last in (("hybrid", 0.8), ("random", 0.75), ("supervised,random", 0.75)):
+        folder = tmp_path / "here" / "evaluation" / "la" / f"{arm}-0"
+        folder.mkdir(parents=True)
+        dice = [0.5, 0.6, last, last, last, last]
+        rounds = [{"labelled": studies[: 4 * n], "dice": value, "cases": {}} for n, value in enumerate(dice, 1)]
+        (folder / "rounds.json").write_text(json.dumps({"question": "", "rounds": rounds}))
+    rules = {"la": GAMES["la"].rules()}
+    here, elsewhere = (Games(tmp_path / place, "evaluation", rules) for place in ("here", "elsewhere"))
+    here.record()
+    found = elsewhere.report("la", 1, recorded=True)
+    assert found == here.report("la", 1, recorded=False)
+    # trapezoids of width 4 over 20 labels: (0.55 + 0.7 + 3 * 0.8) / 5 and (0.55 + 0.675 + 3 * 0.75) / 5
+    assert found["la/hybrid/auc"] == pytest.approx(0.73)
+    assert found["la/hybrid/over_random"] == pytest.approx(0.73 - 0.695)
+    assert found["la/labels_to_match"] == pytest.approx(8 + 4 * 0.75)  # from 0.6 with 8 to 0.8 with 12: 0.75
+    assert elsewhere.report("la", 1, recorded=False) == {}
+
+
 @pytest.mark.parametrize("judged", ["evaluation", "development"])
 def test_each_seed_of_a_game_has_its_own_pool_and_nobody_sees_the_judged(
     judged: str, monkeypatch: pytest.MonkeyPatch

@@ -15,25 +15,26 @@ from lib.selection.features import weights
 from lib.selection.pool import Picks, Pool, Strategy
 from lib.selection.store import FEATURES
 
-BETA = 4.0  # a study twice as uncertain is 2^4 times as likely to be short-listed
+BETA = 2.0  # the study of rank r is short-listed with chances proportional to r^-2
 ALONE = "the first, as no labelled study has an embedding to compare with"
-LONGER = 10  # times as many are short-listed as are chosen
+LONGER = 3  # times as many are short-listed as are chosen: ten times as many are a whole project of forty studies
 
 
 def hybrid(pool: Pool, count: int, rng: np.random.Generator) -> Picks:
     """Doubtful studies, the more likely the less sure the model is; of these some that are unlike the labelled ones.
 
     The score is a noisy measure, and the few highest are often of one kind or broken. So the order is that of
-    ``log s + Gumbel / beta``, which draws without replacement with chances proportional to ``s^beta`` (Kirsch et al.,
-    "Stochastic batch acquisition", TMLR 2023); of the first few times ``count`` :func:`spread` draws. The farthest
-    of them, which would be taken otherwise, are often odd studies.
+    ``-log rank + Gumbel / beta``, which draws without replacement with chances proportional to ``rank^-beta``, however
+    far apart the scores lie (softrank acquisition of Kirsch et al., "Stochastic batch acquisition", TMLR 2023); of the
+    first few times ``count`` :func:`spread` draws. The farthest of them, which would be taken otherwise, are often odd
+    studies.
     """
     scored = pool.scored
     if not len(scored):
         return _instead(cold_start, pool, count, rng, pool.unscored)
-    with np.errstate(divide="ignore"):
-        noisy = np.log(np.maximum(pool.scores[scored], 0)) + rng.gumbel(size=len(scored)) / BETA
-    short = scored[np.argsort(-noisy, kind="stable")][: LONGER * count]
+    ranked = scored[np.argsort(-pool.scores[scored], kind="stable")]
+    noisy = rng.gumbel(size=len(ranked)) / BETA - np.log(np.arange(1, len(ranked) + 1))
+    short = ranked[np.argsort(-noisy, kind="stable")][: LONGER * count]
     known, points, labelled = pool.vectors(short)
     drawn = f"one of the {len(short)} that were drawn from {len(scored)} scored studies, the less sure the likelier"
     if len(known) < min(count, len(short)):
