@@ -101,8 +101,8 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     for message in HARMLESS:
         warnings.filterwarnings("ignore", message)
     method, _, strategy = arm.rpartition(",")
-    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI, int(seed), strategy == ORACLE)
-    strategy = "cold_start" if strategy == ORACLE else strategy
+    kind, strategy = (Oracle, "cold_start") if strategy == ORACLE else (Player, strategy)
+    player = player_of(args.set, args.judged, data_folder(args.studies), method or SEMI, int(seed), kind)
     limit_threads(player.config)
     folder = args.results / args.judged / args.set / f"{arm}-{seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,9 +119,8 @@ def play(args: argparse.Namespace, arm: str, seed: str) -> int:
     return 0
 
 
-def player_of(name: str, judged: str, studies: Path, method: str, seed: int, knows: bool = False) -> Player:
-    """The studies and the settings of one set; all strategies of one seed choose from the same pool. ``knows``: the
-    oracle, who follows its strategy in the first round only."""
+def player_of(name: str, judged: str, studies: Path, method: str, seed: int, kind: type[Player] = Player) -> Player:
+    """The studies and the settings of one set; all strategies of one seed choose from the same pool."""
     game, data = GAMES[name], load_set(studies, name)
     cases = [case for patient in data.patients for case in patient]
     end = len(cases) - game.judged
@@ -129,7 +128,7 @@ def player_of(name: str, judged: str, studies: Path, method: str, seed: int, kno
     pool, judging = (cases[:start], cases[start:end]) if judged == "development" else (cases[:end], cases[end:])
     drawn = np.random.default_rng(seed).permutation(len(pool))[: round(POOL * len(pool))]
     own = {"method": method, "iterations": game.iterations, "pretrained": True, "threads": 1, "workers": 0}
-    return (Oracle if knows else Player)(
+    return kind(
         [pool[place] for place in sorted(drawn)], judging, data.labels,
         Config.from_conf({**COMMON, **game.settings, **own}),
     )  # fmt: skip

@@ -2,7 +2,7 @@
 
 A table of three seeds of ten methods takes longer than a machine is at hand. What a run measured is kept in the
 repository with what was run, versions and day; models and predictions are not. Whoever changes another setting of a
-protocol than its length deletes its records.
+protocol than its length, a method or a strategy deletes the records that rest on it.
 """
 
 from __future__ import annotations

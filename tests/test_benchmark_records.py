@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -92,7 +93,9 @@ def test_unlabelled_studies_are_judged_with_the_model_of_the_evaluation_and_deve
     assert len({job.folder(Path("results")) for job in jobs.values()}) == 3
 
 
-def test_simulations_are_kept_with_their_rounds_and_those_by_other_rules_do_not_count(tmp_path: Path) -> None:
+def test_simulations_are_kept_with_their_rounds_and_those_by_other_rules_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     studies = [f"study {number}" for number in range(8)]
     played = tmp_path / "evaluation" / "la" / "supervised,random-2"
     played.mkdir(parents=True)
@@ -104,8 +107,11 @@ def test_simulations_are_kept_with_their_rounds_and_those_by_other_rules_do_not_
     assert len(records.read(NAME)) == 1
     assert games.recorded("la") == {("supervised,random", 2): [Round(studies[:4], 0.7), Round(studies, 0.8)]}
     for changed in ({"iterations": 1000}, {"settings": {"consistency": 1.0}}):
-        assert Games(tmp_path, "evaluation", {"la": GAMES["la"].rules() | changed}).recorded("la") == {}
+        other = dataclasses.replace(GAMES["la"], **changed)
+        assert Games(tmp_path, "evaluation", {"la": other.rules()}).recorded("la") == {}
     assert Games(tmp_path, "development", {"la": GAMES["la"].rules()}).recorded("la") == {}
+    monkeypatch.setattr(active_learning, "POOL", 1.0)
+    assert Games(tmp_path, "evaluation", {"la": GAMES["la"].rules()}).recorded("la") == {}
 
 
 def test_a_strategy_is_compared_with_chance_seed_by_seed() -> None:

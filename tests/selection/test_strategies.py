@@ -105,10 +105,13 @@ def test_hybrid_takes_of_the_doubtful_what_is_unlike_the_labelled(
     assert "drawn as unlike what is labelled (distance 1.414)" in found[0].reason
 
 
-def test_hybrid_without_embeddings_says_that_it_could_not_compare(store: ScoreStore) -> None:
+def test_hybrid_without_embeddings_says_that_it_could_not_compare(
+    store: ScoreStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(strategies, "BETA", 1e6)  # the order of the scores
     fill(store, {"a": (0.2, None), "b": (0.0, None)})
     batch = choose_batch("hybrid", ["a", "b"], store, "m", 0, 2)
-    assert {each.id for each in batch} == {"a", "b"}
+    assert [each.id for each in batch] == ["a", "b"], "a score of 0 comes last"
     assert "no embeddings" in batch[0].reason
 
 
