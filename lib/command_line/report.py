@@ -17,7 +17,7 @@ from lib.errors import NotFoundError
 from lib.inference.model_file import Model
 from lib.report.write import write_report
 from lib.studies.modalities import project_cases
-from lib.training.model_folder import ModelFolder
+from lib.training.model_folder import MANIFEST, ModelFolder
 
 
 def run_report(options: argparse.Namespace, config: Config) -> int:
@@ -38,7 +38,7 @@ def chosen_run(folder: ModelFolder, name: str | None) -> Path:
     Raises:
         NotFoundError: there is no such run, or none at all.
     """
-    runs = {file.parent.name: file.parent for file in sorted(folder.runs.glob("*/manifest.json"))}
+    runs = {file.parent.name: file.parent for file in folder.manifests}
     if not runs:
         raise NotFoundError(f"There is no training in {folder.runs} yet; train first")
     if name is None:
@@ -52,7 +52,7 @@ def chosen_run(folder: ModelFolder, name: str | None) -> Path:
 def _model(folder: ModelFolder, run: Path, config: Config) -> Model | None:
     """What the run published, for the device of the settings; None if it is not kept."""
     try:
-        version = json.loads((run / "manifest.json").read_text()).get("version")
+        version = json.loads((run / MANIFEST).read_text()).get("version")
     except (ValueError, AttributeError):
         return None  # write_report says what is wrong with the manifest
     if version not in folder.versions():

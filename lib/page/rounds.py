@@ -69,8 +69,7 @@ class Rounds:
 
     def files(self) -> list[Path]:
         """What the rounds are made from, the first training first."""
-        manifests = sorted(self.folder.runs.glob("*/manifest.json"))
-        return [file for manifest in manifests for file in (manifest, manifest.with_name(HTML))]
+        return [file for manifest in self.folder.manifests for file in (manifest, manifest.with_name(HTML))]
 
     def all(self) -> list[Round]:
         """The first one first; a manifest that cannot be read is left out, and the log says so."""

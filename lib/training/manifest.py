@@ -13,6 +13,7 @@ from typing import Any
 
 from lib.config import Config
 from lib.files import write_whole
+from lib.training.model_folder import MANIFEST
 from lib.training.prepare import Studies
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class Manifest:
     """A JSON file that is whole at every moment."""
 
     def __init__(self, folder: Path) -> None:
-        self.file = folder / "manifest.json"
+        self.file = folder / MANIFEST
         self.values = _read(self.file)
 
     def update(self, **values: Any) -> None:

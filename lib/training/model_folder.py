@@ -22,6 +22,7 @@ from lib.inference.model_file import Model
 from lib.studies.split import Split
 
 ROOT = Path(__file__).resolve().parents[2]
+MANIFEST = "manifest.json"  # of a run
 _held: set[IO[str]] = set()  # the locks of this process
 
 
@@ -58,6 +59,11 @@ class ModelFolder:
     def runs(self) -> Path:
         """One folder a training."""
         return self.path / "runs"
+
+    @property
+    def manifests(self) -> list[Path]:
+        """What each training says of itself, the first one first."""
+        return sorted(self.runs.glob(f"*/{MANIFEST}"))
 
     @property
     def cache(self) -> Path:

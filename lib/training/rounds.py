@@ -17,7 +17,7 @@ def learning_curve(folder: ModelFolder) -> list[tuple[int, float]]:
     published or not; the validation studies are more from round to round, so two of them differ by that too.
     """
     found = []
-    for file in sorted(folder.runs.glob("*/manifest.json")):
+    for file in folder.manifests:
         try:
             values = json.loads(file.read_text())
             if values.get("dice") is not None:

@@ -91,9 +91,9 @@ def signature(config: Config, labels: LabelMap, cases: Sequence[Case]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def interrupted_run(runs: Path, sign: str) -> Path | None:
+def interrupted_run(folder: ModelFolder, sign: str) -> Path | None:
     """The latest run of this signature that has a checkpoint and did not come to its end."""
-    for file in sorted(runs.glob("*/manifest.json"), reverse=True):
+    for file in reversed(folder.manifests):
         values = Manifest(file.parent).values
         unfinished = values.get("status") in ("running", "interrupted", "stopped")
         places = (file.parent, file.parent / PRETRAINING)

@@ -112,7 +112,7 @@ class _Job:
         on_gpu = self.device.type == "cuda"
         self.config = config.replace(size="medium" if on_gpu else "small") if config.size == "auto" else config
         self.signature = signature(self.config, labels, cases)
-        self.run_folder = interrupted_run(folder.runs, self.signature) or new_run(folder.runs, config.method)
+        self.run_folder = interrupted_run(folder, self.signature) or new_run(folder.runs, config.method)
         self.manifest = Manifest(self.run_folder)
         remove_drafts(self.run_folder)
         self.batch = (0, 0)

@@ -130,11 +130,11 @@ def test_a_run_that_did_not_come_to_its_end_is_gone_on_with(
 ) -> None:
     run = project.folder.runs / "20200101-000000-supervised"
     Manifest(run).update(status=status, signature="same")
-    assert interrupted_run(project.folder.runs, "same") is None  # nothing to go on from
+    assert interrupted_run(project.folder, "same") is None  # nothing to go on from
     (run / place).mkdir(exist_ok=True)
     (run / place / "checkpoint_3.pt").touch()
-    assert interrupted_run(project.folder.runs, "same") == (run if goes_on else None)
-    assert interrupted_run(project.folder.runs, "other") is None
+    assert interrupted_run(project.folder, "same") == (run if goes_on else None)
+    assert interrupted_run(project.folder, "other") is None
 
 
 def test_two_runs_of_one_second_have_two_folders(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
