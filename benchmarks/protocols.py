@@ -56,7 +56,9 @@ PROTOCOLS: Mapping[str, Protocol] = {
             16: ("supervised", "ceiling", "multiscale", "best"),
         },
         evaluation=15, development=15, iterations=3000,
-        settings={"network": "residual_unet", "patch": (56, 56, 40), "modality": "mr"}, counted="scans",
+        # with the weight 1 of the default, two networks gain less on the development scans and on the unlabelled ones
+        settings={"network": "residual_unet", "patch": (56, 56, 40), "modality": "mr", "consistency": 0.3},
+        counted="scans",
     ),
     # 70 patients of `train`, then 10 of `val`: judged are the last 10 of `train` and all of `val`, with both frames
     "acdc": Protocol(
