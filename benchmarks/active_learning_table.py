@@ -136,7 +136,7 @@ def _print_table(name: str, found: Mapping[str, Curve], gains: Mapping[str, tupl
     print("|---" * (ROUNDS + 5) + "|")
     for arm, curve in sorted(found.items(), key=lambda item: -item[1].auc):
         means = " | ".join(f"{value:.4f}" for value in curve.dice.mean(0))
-        gain = "{:+.4f} ({:.4f})".format(*gains[arm]) if arm in gains else ""
+        gain = "{:+.4f} ({:.4f})".format(*gains[arm]).replace(" (nan)", "") if arm in gains else ""
         print(f"| `{arm}` | {len(curve.dice)} | {means} | {curve.auc:.4f} | {curve.auc_sd:.4f} | {gain} |")
 
 

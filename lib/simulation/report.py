@@ -6,12 +6,14 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
 from lib.simulation.annotator import Round
 
+MARKERS = "os^vDPX"  # curves are to be told apart without their colours too
 Played = Mapping[tuple[str, int], Sequence[Round]]  # strategy and seed -> its rounds
 
 
@@ -86,12 +88,14 @@ def write_report(played: Played, folder: Path) -> dict[str, Curve]:
 def plot(found: Mapping[str, Curve], file: Path) -> None:
     """Mean Dice with bands of one standard deviation over the seeds."""
     from matplotlib.figure import Figure  # takes a second to import
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot(xlabel="labelled studies", ylabel="mean Dice on the judged studies")
-    for name, curve in found.items():
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    for (name, curve), marker in zip(found.items(), cycle(MARKERS), strict=False):
         mean, sd = curve.dice.mean(0), curve.dice.std(0, ddof=1) if len(curve.dice) > 1 else 0 * curve.dice[0]
-        (line,) = axes.plot(curve.labels, mean, marker="o", label=f"{name} ({curve.auc:.3f})")
+        (line,) = axes.plot(curve.labels, mean, marker=marker, label=f"{name} ({curve.auc:.3f})")
         axes.fill_between(curve.labels, mean - sd, mean + sd, color=line.get_color(), alpha=0.15)
     axes.legend(title="area under the curve")
     axes.grid(alpha=0.3)
