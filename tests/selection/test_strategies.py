@@ -129,6 +129,13 @@ def test_foreground_random_draws_where_something_was_found(store: ScoreStore) ->
     assert (only.id, "finds nothing" in only.reason) == ("empty", True)
 
 
+def test_foreground_random_is_random_where_something_is_found_in_all(store: ScoreStore) -> None:
+    candidates = fill(store, {f"s{number}": (number / 9, None) for number in range(9)})
+    for seed in range(5):
+        drawn = ids("foreground_random", candidates, store, seed, 4)
+        assert drawn == ids("random", candidates, store, seed, 4), "so neither is to be simulated where the other was"
+
+
 def features(store: ScoreStore, groups: dict[str, int], spread: float = 0.1) -> list[str]:
     """Studies in groups far from each other, ``<group>-<number>``."""
     rng, names = np.random.default_rng(0), []
