@@ -105,7 +105,8 @@ def first_rounds(name: str, known: Played) -> dict[str, float]:
     for arm in dict.fromkeys(arm for arm, _ in known):
         dice = [rounds[0].dice for (other, _), rounds in known.items() if other == arm]
         error = float(np.std(dice, ddof=1) / len(dice) ** 0.5) if len(dice) > 1 else float("nan")
-        print(f"{name}, {arm}: {PER_ROUND} labels, {len(dice)} seeds: {np.mean(dice):.4f} (standard error {error:.4f})")
+        mean = _with_error(f"{np.mean(dice):.4f}", error)
+        print(f"{name}, {arm}: {PER_ROUND} labels, mean (standard error) of {len(dice)} seeds: {mean}")
         figures[f"{name}/{arm}/first_round"] = float(np.mean(dice))
     return figures
 
@@ -136,8 +137,13 @@ def _print_table(name: str, found: Mapping[str, Curve], gains: Mapping[str, tupl
     print("|---" * (ROUNDS + 5) + "|")
     for arm, curve in sorted(found.items(), key=lambda item: -item[1].auc):
         means = " | ".join(f"{value:.4f}" for value in curve.dice.mean(0))
-        gain = "{:+.4f} ({:.4f})".format(*gains[arm]).replace(" (nan)", "") if arm in gains else ""
+        gain = _with_error(f"{gains[arm][0]:+.4f}", gains[arm][1]) if arm in gains else ""
         print(f"| `{arm}` | {len(curve.dice)} | {means} | {curve.auc:.4f} | {curve.auc_sd:.4f} | {gain} |")
+
+
+def _with_error(value: str, error: float) -> str:
+    """Of one seed there is no error."""
+    return f"{value} ({error:.4f})" if np.isfinite(error) else value
 
 
 def outlook_figures(found: Mapping[str, Curve]) -> dict[str, float]:

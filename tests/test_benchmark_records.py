@@ -126,7 +126,7 @@ def test_a_strategy_is_compared_with_chance_seed_by_seed() -> None:
     assert found["diverse"] == pytest.approx((-0.05, math.nan), nan_ok=True)
 
 
-def test_the_figures_of_records_need_no_machine_that_played(tmp_path: Path) -> None:
+def test_the_figures_of_records_need_no_machine_that_played(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     studies = [f"study {number}" for number in range(24)]
     for arm, last in (("hybrid", 0.8), ("random", 0.75), ("supervised,random", 0.75)):
         folder = tmp_path / "here" / "evaluation" / "la" / f"{arm}-0"
@@ -143,6 +143,9 @@ def test_the_figures_of_records_need_no_machine_that_played(tmp_path: Path) -> N
     assert found["la/hybrid/auc"] == pytest.approx(0.73)
     assert found["la/hybrid/over_random"] == pytest.approx(0.73 - 0.695)
     assert found["la/labels_to_match"] == pytest.approx(8 + 4 * 0.75)  # from 0.6 with 8 to 0.8 with 12: 0.75
+    printed = capsys.readouterr().out
+    assert "| +0.0350 |" in printed
+    assert "nan" not in printed, "of one seed there is no standard error"
     assert elsewhere.report("la", 1, recorded=False) == {}
 
 
