@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d, interpolate
 
 from lib.losses.patch_contrast import block_classes, block_embeddings, patch_contrast
 from lib.losses.pixel_contrast import ClassQueue, embeddings_at, pixel_contrast, sample_anchors
@@ -57,7 +57,7 @@ class Multiscale(CrossPseudo):
         """Those of :class:`CrossPseudo`, ``pixel_contrast`` and ``patch_contrast``; label ``(B, 1, ...)``."""
         rising = self.contrast * sigmoid_ramp(progress, self.ramp)
         grid = lessons[0].decoded.features[0].shape[2:]
-        classes = _nearest(known_classes(lessons, label), grid)
+        classes = cell_classes(known_classes(lessons, label), grid)
         pixels, anchors = self._pixels(lessons, classes)
         patches, blocks = self._patches(lessons, classes)
         return super().terms(lessons, label, progress) | {
@@ -96,14 +96,25 @@ def known_classes(lessons: Sequence[Lesson], label: Tensor) -> Tensor:
     return torch.cat([label, first.label.masked_fill(~sure, -1)])
 
 
-def _nearest(classes: Tensor, grid: Sequence[int]) -> Tensor:
-    """``(B, 1, ...)`` on a coarser grid, ``(B, *grid)``."""
-    return interpolate(classes.float(), size=tuple(grid), mode="nearest").squeeze(1).long()
+@torch.no_grad()
+def cell_classes(classes: Tensor, grid: Sequence[int]) -> Tensor:
+    """Classes ``(B, 1, ...)`` on the grid of the features, ``(B, *grid)``: that of all voxels of a cell, else -1.
+
+    The finest features may be those of 2x2x2 voxels. A cell across a border is of neither class; the class of one of
+    its voxels there would be chance, and such cells are most of the hard anchors.
+    """
+    voxels = classes.float()
+    highest, lowest = _largest(voxels, grid), -_largest(-voxels, grid)
+    return highest.masked_fill(highest != lowest, -1).squeeze(1).long()
+
+
+def _largest(voxels: Tensor, grid: Sequence[int]) -> Tensor:
+    return (adaptive_max_pool3d if len(grid) == 3 else adaptive_max_pool2d)(voxels, tuple(grid))
 
 
 @torch.no_grad()
 def _certainty(logits: Tensor, classes: Tensor) -> Tensor:
-    """The probability that the logits give to these classes, on the grid of the classes; 1 where they are -1."""
-    coarse = interpolate(logits.float(), size=tuple(classes.shape[1:]), mode="nearest").softmax(1)
-    own = coarse.gather(1, classes.clamp(min=0)[:, None]).squeeze(1)
+    """The mean probability that the logits give to the class of each cell ``(B, *grid)``; 1 where it is -1."""
+    cells = interpolate(logits.float().softmax(1), size=tuple(classes.shape[1:]), mode="area")
+    own = cells.gather(1, classes.clamp(min=0)[:, None]).squeeze(1)
     return own.masked_fill(classes < 0, 1.0)

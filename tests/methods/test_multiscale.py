@@ -12,7 +12,7 @@ from lib.config import Config
 from lib.methods import cross_pseudo, multiscale
 from lib.methods.base import sigmoid_ramp
 from lib.methods.cross_pseudo import Lesson
-from lib.methods.multiscale import AGREED, ANCHORS, Multiscale, known_classes
+from lib.methods.multiscale import AGREED, ANCHORS, Multiscale, cell_classes, known_classes
 from lib.methods.pseudo import PseudoLabel
 from lib.methods.registry import build_method
 from lib.networks.unet import Decoded
@@ -34,6 +34,11 @@ def halves(method: Multiscale, batch_of) -> dict:
     toy["label"].zero_()[:, :, :16] = 1
     toy["image"] += 2 * toy["label"]
     return toy
+
+
+def cells_of(maps: Tensor) -> Tensor:
+    """The voxels of each 2x2x2 cell, which is one of the finest features: ``(B, 1, ...)`` to ``(cells, 8)``."""
+    return maps[:, 0].unfold(1, 2, 2).unfold(2, 2, 2).unfold(3, 2, 2).flatten(4).flatten(0, 3)
 
 
 @PATCHES
@@ -71,6 +76,26 @@ def test_a_voxel_has_the_class_of_its_label_or_the_one_both_teachers_are_sure_of
     assert (found[2:] >= 0).any()
 
 
+@pytest.mark.parametrize("grid", [(4, 3, 5), (4, 6)], ids=["3D", "2D"])
+def test_a_cell_has_a_class_where_all_its_voxels_have_it(grid: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    cells = rng.integers(-1, 3, (2, *grid))
+    classes = np.kron(cells, np.ones((1, *(2 for _ in grid)), dtype=int))
+    classes[rng.random(classes.shape) < 0.1] = 1
+    found = cell_classes(torch.tensor(classes)[:, None], grid).numpy()
+    assert found.shape == cells.shape
+    for image, *place in np.ndindex(found.shape):
+        inside = classes[(image, *(slice(2 * k, 2 * k + 2) for k in place))]
+        assert found[(image, *place)] == (inside.flat[0] if (inside == inside.flat[0]).all() else -1)
+    assert set(found.flat) == {-1, 0, 1, 2}
+    assert (found != cells).any()
+
+
+def test_features_at_full_resolution_keep_every_class() -> None:
+    classes = torch.randint(-1, 3, (2, 1, 5, 7))
+    assert torch.equal(cell_classes(classes, (5, 7)), classes[:, 0])
+
+
 def test_queues_take_sure_anchors_of_labelled_patches_from_both_branches_after_the_loss(batch_of, monkeypatch) -> None:
     """With every voxel an anchor, what is pushed can be told from the logits."""
     method, sure, calls = build(), 0.5, []
@@ -96,6 +121,7 @@ def test_queues_take_sure_anchors_of_labelled_patches_from_both_branches_after_t
     monkeypatch.setattr(method.queue, "push", pushed)
     toy = batch_of(method)
     toy["label"][0] = 1 - toy["label"][0]
+    toy["label"][1, 0, :3] = 1  # so that some cells lie across a border
     lessons = method.lessons(toy)
     method.terms(lessons, toy["label"], 1.0)
     assert [call[0] for call in calls] == ["contrast", "contrast", "push", "push"]
@@ -103,9 +129,10 @@ def test_queues_take_sure_anchors_of_labelled_patches_from_both_branches_after_t
     for lesson, (_, anchors, kinds, _), (_, vectors, fresh, _), (classes, hard, _) in zip(
         lessons, calls[:2], calls[2:], asked, strict=True
     ):
-        grid = [slice(None, None, 2)] * 3  # the finest features are those of every second voxel
-        p = lesson.logits[0].softmax(1).gather(1, toy["label"])[(slice(None), 0, *grid)].flatten()
-        label = toy["label"][(slice(None), 0, *grid)].flatten()
+        voxels, own = cells_of(toy["label"]), cells_of(lesson.logits[0].softmax(1).gather(1, toy["label"]))
+        pure = (voxels == voxels[:, :1]).all(1)
+        label, p = voxels[pure, 0], own[pure].mean(1)
+        assert 0 < len(label) < len(pure)
         assert torch.equal(kinds[: len(label)], label)
         assert torch.equal(fresh[: len(label)], torch.where(p >= sure, label, -1))
         assert 0 < (fresh >= 0).sum() < len(label)
@@ -113,7 +140,7 @@ def test_queues_take_sure_anchors_of_labelled_patches_from_both_branches_after_t
         assert (fresh[len(label) :] == -1).all()
         assert torch.equal(vectors, anchors.detach())
         assert not vectors.requires_grad
-        assert torch.equal(hard.flatten()[: len(label)], p < sure)
+        assert torch.equal(hard[classes >= 0][: len(label)], p < sure)
         assert not hard[classes < 0].any()
     expected = sum(torch.stack([(fresh == kind).sum() for kind in range(2)]) for _, _, fresh, _ in calls[2:])
     assert torch.equal(method.queue.filled, expected.clamp(max=multiscale.QUEUE))
