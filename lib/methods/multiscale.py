@@ -13,11 +13,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_max_pool2d, adaptive_max_pool3d, interpolate
 
 from lib.losses.patch_contrast import block_classes, block_embeddings, patch_contrast
 from lib.losses.pixel_contrast import ClassQueue, embeddings_at, pixel_contrast, sample_anchors
 from lib.methods.base import Term, sigmoid_ramp
+from lib.methods.cells import cell_classes, cell_probabilities
 from lib.methods.cross_pseudo import CrossPseudo, Lesson
 from lib.networks.heads import SIZE, Projection
 from lib.networks.unet import UNet
@@ -97,24 +97,7 @@ def known_classes(lessons: Sequence[Lesson], label: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def cell_classes(classes: Tensor, grid: Sequence[int]) -> Tensor:
-    """Classes ``(B, 1, ...)`` on the grid of the features, ``(B, *grid)``: that of all voxels of a cell, else -1.
-
-    The finest features may be those of 2x2x2 voxels. A cell across a border is of neither class; the class of one of
-    its voxels there would be chance, and such cells are most of the hard anchors.
-    """
-    voxels = classes.float()
-    highest, lowest = _largest(voxels, grid), -_largest(-voxels, grid)
-    return highest.masked_fill(highest != lowest, -1).squeeze(1).long()
-
-
-def _largest(voxels: Tensor, grid: Sequence[int]) -> Tensor:
-    return (adaptive_max_pool3d if len(grid) == 3 else adaptive_max_pool2d)(voxels, tuple(grid))
-
-
-@torch.no_grad()
 def _certainty(logits: Tensor, classes: Tensor) -> Tensor:
     """The mean probability that the logits give to the class of each cell ``(B, *grid)``; 1 where it is -1."""
-    cells = interpolate(logits.float().softmax(1), size=tuple(classes.shape[1:]), mode="area")
-    own = cells.gather(1, classes.clamp(min=0)[:, None]).squeeze(1)
+    own = cell_probabilities(logits, classes.shape[1:]).gather(1, classes.clamp(min=0)[:, None]).squeeze(1)
     return own.masked_fill(classes < 0, 1.0)

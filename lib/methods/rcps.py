@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from lib.losses.dice_ce import dice_ce
 from lib.losses.rectified import confident_negatives, cosine_consistency, rectified_pseudo_supervision, voxel_contrast
 from lib.methods.base import Method, Term, sigmoid_ramp
+from lib.methods.cells import cell_probabilities
 from lib.methods.monitors import watch
 from lib.networks.heads import Projection
 from lib.networks.unet import UNet
@@ -65,10 +65,7 @@ class RCPS(Method):
 
     def _contrast(self, features: Tensor, labelled: Tensor, original: Tensor) -> tuple[Tensor, int]:
         """Voxels of the unlabelled views, against confident ones of the labelled patches."""
-        said, known = (
-            _voxels(interpolate(logits.detach(), size=features.shape[2:], mode="nearest").softmax(1))
-            for logits in (labelled, original)
-        )
+        said, known = (_voxels(cell_probabilities(logits, features.shape[2:])) for logits in (labelled, original))
         sizes = [len(labelled), *[len(original)] * 2]
         others, first, second = (_voxels(part) for part in self.head(features).split(sizes))
         negatives = confident_negatives(said, NEGATIVES)

@@ -12,7 +12,7 @@ from lib.config import Config
 from lib.methods import cross_pseudo, multiscale
 from lib.methods.base import sigmoid_ramp
 from lib.methods.cross_pseudo import Lesson
-from lib.methods.multiscale import AGREED, ANCHORS, Multiscale, cell_classes, known_classes
+from lib.methods.multiscale import AGREED, ANCHORS, Multiscale, known_classes
 from lib.methods.pseudo import PseudoLabel
 from lib.methods.registry import build_method
 from lib.networks.unet import Decoded
@@ -74,26 +74,6 @@ def test_a_voxel_has_the_class_of_its_label_or_the_one_both_teachers_are_sure_of
         agreed = first[place] == second[place] and sure[place] >= AGREED and other[place] >= AGREED
         assert found[2:][place] == (first[place] if agreed else -1)
     assert (found[2:] >= 0).any()
-
-
-@pytest.mark.parametrize("grid", [(4, 3, 5), (4, 6)], ids=["3D", "2D"])
-def test_a_cell_has_a_class_where_all_its_voxels_have_it(grid: tuple[int, ...]) -> None:
-    rng = np.random.default_rng(0)
-    cells = rng.integers(-1, 3, (2, *grid))
-    classes = np.kron(cells, np.ones((1, *(2 for _ in grid)), dtype=int))
-    classes[rng.random(classes.shape) < 0.1] = 1
-    found = cell_classes(torch.tensor(classes)[:, None], grid).numpy()
-    assert found.shape == cells.shape
-    for image, *place in np.ndindex(found.shape):
-        inside = classes[(image, *(slice(2 * k, 2 * k + 2) for k in place))]
-        assert found[(image, *place)] == (inside.flat[0] if (inside == inside.flat[0]).all() else -1)
-    assert set(found.flat) == {-1, 0, 1, 2}
-    assert (found != cells).any()
-
-
-def test_features_at_full_resolution_keep_every_class() -> None:
-    classes = torch.randint(-1, 3, (2, 1, 5, 7))
-    assert torch.equal(cell_classes(classes, (5, 7)), classes[:, 0])
 
 
 def test_queues_take_sure_anchors_of_labelled_patches_from_both_branches_after_the_loss(batch_of, monkeypatch) -> None:
