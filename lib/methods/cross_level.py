@@ -5,7 +5,7 @@ medical image segmentation" (CLCC), ISBI 2022. As there: a first third of the tr
 the consistency, both on labelled and unlabelled patches; in-image negatives; the crops follow the full patch, whose
 gradient is stopped, and the sum over the crops of their mean squared difference. Ours: embeddings averaged over a cell
 where the source has a chain of strided convolutions (any crop size, 3D as well); L2 norm; unlabelled crops are those of
-the strong view; 2D and 3D.
+the strong view; 2D and 3D; instance norm over all the crops of a patch, where the source has batch norm over all crops.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from lib.methods.base import Method, Term, sigmoid_ramp
 from lib.methods.mean_teacher import squared_difference
 from lib.methods.monitors import watch
 from lib.networks.heads import Projection, pool
+from lib.networks.norms import normalised_together
 from lib.networks.unet import Decoded, UNet
 
 FIRST_PHASE = 1 / 3  # share of the training with the contrast
@@ -55,7 +56,8 @@ class CrossLevel(Method):
         full = network.decode(torch.cat([image, weak]))
         labelled, unlabelled = full.logits.float().softmax(1).split([len(image), len(weak)])
         grid = cells(image.shape[2:], [prod(steps) for steps in zip(*network.shape.strides, strict=True)])
-        crops = network.decode(cut(torch.cat([image, strong]), grid))
+        with normalised_together(network, prod(grid)):
+            crops = network.decode(cut(torch.cat([image, strong]), grid))
         of_crops = joined(crops.logits.detach().float().softmax(1), grid)[len(image) :]
         self.monitors = watch([labelled], label, [unlabelled, of_crops])
         supervised = Term(dice_ce(full.logits[: len(image)], label))
@@ -71,17 +73,16 @@ class CrossLevel(Method):
         target = full.logits.detach().float().softmax(1)
         found = joined(crops.logits.float().softmax(1), grid)
         since = (progress - FIRST_PHASE) / (1 - FIRST_PHASE)
-        count = int(torch.tensor(grid).prod())
         rising = self.weight * sigmoid_ramp(since, self.ramp)
-        return {"consistency": Term(count * squared_difference(found, target), rising)}
+        return {"consistency": Term(prod(grid) * squared_difference(found, target), rising)}
 
 
 def cells(size: Sequence[int], strides: Sequence[int]) -> list[int]:
     """Crops along each axis: as many as :data:`GRID` says, fewer where they would be too short or uneven.
 
     Args:
-        strides: of the network, from the image to its bottleneck; a crop keeps two positions there, since an instance
-            norm has nothing to do with one.
+        strides: of the network, from the image to its bottleneck; a crop keeps two positions there, since with one its
+            deepest convolutions would see nothing but their padding beside it.
     """
     most, found = GRID[len(size)], []
     for edge, stride in zip(size, strides, strict=True):
@@ -97,7 +98,7 @@ def cut(x: Tensor, grid: Sequence[int]) -> Tensor:
 
 def joined(crops: Tensor, grid: Sequence[int]) -> Tensor:
     """The inverse of :func:`cut`: ``(cells B, C, ...)`` to ``(B, C, ...)``."""
-    count = int(torch.tensor(grid).prod())
+    count = prod(grid)
     size = [edge * n for edge, n in zip(crops.shape[2:], grid, strict=True)]
     whole = crops.new_empty(len(crops) // count, crops.shape[1], *size)
     for number, part in enumerate(_parts(whole, grid)):

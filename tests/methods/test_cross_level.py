@@ -120,6 +120,21 @@ def test_the_contrast_compares_a_cell_with_its_own_crop_and_only_the_cells_learn
         torch.testing.assert_close(keys[row, number], crop, rtol=1e-3, atol=1e-4)
 
 
+def test_crops_that_differ_in_brightness_alone_are_told_apart(batch_of, monkeypatch) -> None:
+    method, asked = build(SLICE), []
+    exact = cross_level.cross_level
+    monkeypatch.setattr(cross_level, "cross_level", lambda *parts: asked.append(parts) or exact(*parts))
+    toy = batch_of(method, SLICE, labelled=1, unlabelled=1)
+    crop = torch.randn(64, 32)
+    toy["image"] = torch.cat([torch.cat([crop + 4 * row + column for column in range(2)], 1) for row in range(4)])[
+        None, None
+    ]
+    method(toy, 0.0)
+    keys = asked[0][1][0]
+    apart = torch.cdist(keys, keys) / keys.norm(dim=1).mean()
+    assert apart[~torch.eye(len(keys), dtype=torch.bool)].min() > 1e-2
+
+
 def test_full_patches_are_weak_views_and_crops_are_of_the_strong_ones(batch_of, monkeypatch) -> None:
     method, given = build(SLICE), []
     exact = method.networks[0].decode
