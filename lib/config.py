@@ -109,7 +109,7 @@ class Config:
     confidence: float = setting(
         0.0, "pseudo-labels below this probability are not learnt from; 0: all are", low=0, high=1
     )
-    contrast: float = setting(0.1, "weight of the contrastive terms after the ramp", low=0)
+    contrast: float = setting(0.02, "multiscale: weight of its contrastive terms after the ramp", low=0)
     temperature: float = setting(0.1, "temperature of the contrastive terms", low=0.05, high=10)
     teacher: float = setting(0.99, "decay of the weight average that teaches", low=0, high=0.99999)
     pretraining: float = setting(

@@ -36,16 +36,16 @@ class CrossLevel(Method):
     """Terms ``supervised`` and ``cross_level``, later ``consistency``.
 
     Args:
-        weight: of the consistency after its ramp. contrast: of the relation loss. temperature: of it.
+        weight: of the relation loss, and of the consistency after its ramp. temperature: of the former.
     """
 
     strong_views: ClassVar[int] = 1
 
-    def __init__(self, network: UNet, weight: float, ramp: float, contrast: float, temperature: float) -> None:
+    def __init__(self, network: UNet, weight: float, ramp: float, temperature: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList([network])
         self.head = Projection(network.shape.widths[0])
-        self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
+        self.weight, self.ramp, self.temperature = weight, ramp, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
         """Those of the full patches and of their crops; the crops teach first, the full patches later."""
@@ -69,7 +69,7 @@ class CrossLevel(Method):
             areas = self.head(pool(full.features[0], grid)).flatten(2).transpose(1, 2)
             keys = self.head(pool(crops.features[0], [1] * len(grid))).flatten(1).unflatten(0, (len(areas), -1))
             loss, valid = cross_level(areas, keys, self.temperature)
-            return {"cross_level": Term(loss, self.contrast, valid)}
+            return {"cross_level": Term(loss, self.weight, valid)}
         target = full.logits.detach().float().softmax(1)
         found = joined(crops.logits.float().softmax(1), grid)
         since = (progress - FIRST_PHASE) / (1 - FIRST_PHASE)

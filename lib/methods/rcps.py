@@ -24,22 +24,23 @@ from lib.networks.unet import UNet
 
 LEVEL = 1  # of the decoder's features: a quarter of the image's resolution, as in the source
 NEGATIVES = 400  # most confident voxels of other classes, as in the source
+CONTRAST = 0.1  # weight of the voxel contrast, as in the source
 
 
 class RCPS(Method):
     """Terms ``supervised``, ``rectified``, ``cosine`` and ``voxel_contrast``.
 
     Args:
-        weight: of the rectified and the cosine term after the ramp. contrast, temperature: of the voxel contrast.
+        weight: of the rectified and the cosine term after the ramp. temperature: of the voxel contrast.
     """
 
     strong_views: ClassVar[int] = 2
 
-    def __init__(self, network: UNet, weight: float, ramp: float, contrast: float, temperature: float) -> None:
+    def __init__(self, network: UNet, weight: float, ramp: float, temperature: float) -> None:
         super().__init__()
         self.networks = nn.ModuleList([network])
         self.head = Projection(network.shape.widths[LEVEL])
-        self.weight, self.ramp, self.contrast, self.temperature = weight, ramp, contrast, temperature
+        self.weight, self.ramp, self.temperature = weight, ramp, temperature
 
     def losses(self, batch: dict[str, Any], progress: float) -> dict[str, Term]:
         """The two strong views are drawn to the original view, less where they diverge."""
@@ -60,7 +61,7 @@ class RCPS(Method):
             "supervised": Term(dice_ce(labelled, label)),
             "rectified": Term(torch.stack(rectified).mean(), self.weight * ramp),
             "cosine": Term(cosine_consistency(first, second), self.weight * ramp),
-            "voxel_contrast": Term(contrast, self.contrast * ramp, anchors),
+            "voxel_contrast": Term(contrast, CONTRAST * ramp, anchors),
         }
 
     def _contrast(self, features: Tensor, labelled: Tensor, original: Tensor) -> tuple[Tensor, int]:

@@ -37,7 +37,7 @@ def build_method(config: Config, channels: int, classes: int, patch: Sequence[in
     def pair() -> list[UNet]:
         return [network(0), network(1)]
 
-    unlabelled, contrast = (config.consistency, config.ramp), (config.contrast, config.temperature)
+    unlabelled = config.consistency, config.ramp
     with _seeded(config, 99):  # projection heads and what else a method adds
         match config.method:
             case "supervised":
@@ -45,7 +45,7 @@ def build_method(config: Config, channels: int, classes: int, patch: Sequence[in
             case "cross_pseudo":
                 return CrossPseudo(pair(), *unlabelled, config.confidence)
             case "multiscale":
-                return Multiscale(pair(), *unlabelled, config.confidence, *contrast)
+                return Multiscale(pair(), *unlabelled, config.confidence, config.contrast, config.temperature)
             case "ideal":
                 with _seeded(config, 0):
                     branches = build_branches(config.network, config.size, channels, classes, patch)
@@ -54,13 +54,13 @@ def build_method(config: Config, channels: int, classes: int, patch: Sequence[in
                 networks = [network(branch) for branch in range(len(config.modalities))]
                 return SemiCML(networks, *unlabelled)
             case "cross_level":
-                return CrossLevel(network(0), *unlabelled, *contrast)
+                return CrossLevel(network(0), *unlabelled, config.temperature)
             case "mean_teacher":
                 return MeanTeacher(network(0), *unlabelled, config.teacher)
             case "copy_paste":
                 return CopyPaste(network(0), *unlabelled, config.teacher, config.confidence)
             case "rcps":
-                return RCPS(network(0), *unlabelled, *contrast)
+                return RCPS(network(0), *unlabelled, config.temperature)
             case "best":
                 return Best(pair(), *unlabelled, config.confidence)
     raise AssertionError(f"Method {config.method} is in the settings and not in the registry")

@@ -146,12 +146,12 @@ def test_full_patches_are_weak_views_and_crops_are_of_the_strong_ones(batch_of, 
 
 
 def test_first_the_contrast_then_the_consistency_along_its_own_ramp(batch_of) -> None:
-    method = build(SLICE, consistency=0.5, contrast=0.2, ramp=0.4)
+    method = build(SLICE, consistency=0.5, ramp=0.4)
     toy = batch_of(method, SLICE)
     for progress in (0.0, 0.99 * FIRST_PHASE):
         terms = method(toy, progress)
         assert set(terms) == {"supervised", "cross_level"}
-        assert terms["cross_level"].weight == 0.2
+        assert terms["cross_level"].weight == 0.5
     for progress in (FIRST_PHASE, 0.5, 1.0):
         terms = method(toy, progress)
         assert set(terms) == {"supervised", "consistency"}
