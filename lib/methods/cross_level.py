@@ -3,9 +3,10 @@
 After the public code of Zhao et al., "Cross-level contrastive learning and consistency constraint for semi-supervised
 medical image segmentation" (CLCC), ISBI 2022. As there: a first third of the training with the contrast, the rest with
 the consistency, both on labelled and unlabelled patches; in-image negatives; the crops follow the full patch, whose
-gradient is stopped, and the sum over the crops of their mean squared difference. Ours: embeddings averaged over a cell
-where the source has a chain of strided convolutions (any crop size, 3D as well); L2 norm; unlabelled crops are those of
-the strong view; 2D and 3D; instance norm over all the crops of a patch, where the source has batch norm over all crops.
+gradient is stopped. Ours: embeddings averaged over a cell where the source has a chain of strided convolutions (any
+crop size, 3D as well); L2 norm; unlabelled crops are those of the strong view; 2D and 3D; instance norm over all the
+crops of a patch, where the source has batch norm over all crops; a tenth of its weight of the contrast, and the mean
+over the crops where it has their sum, since its weights keep a short training from learning the labels.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from lib.networks.norms import normalised_together
 from lib.networks.unet import Decoded, UNet
 
 FIRST_PHASE = 1 / 3  # share of the training with the contrast
+CONTRAST = 0.1  # weight of the contrast
 GRID = {2: 4, 3: 2}  # crops along each axis that is long enough
 SHORTEST = 16  # voxels of a crop's edge
 
@@ -36,7 +38,7 @@ class CrossLevel(Method):
     """Terms ``supervised`` and ``cross_level``, later ``consistency``.
 
     Args:
-        weight: of the relation loss, and of the consistency after its ramp. temperature: of the former.
+        weight: of the consistency after its ramp. temperature: of the contrast.
     """
 
     strong_views: ClassVar[int] = 1
@@ -69,12 +71,12 @@ class CrossLevel(Method):
             areas = self.head(pool(full.features[0], grid)).flatten(2).transpose(1, 2)
             keys = self.head(pool(crops.features[0], [1] * len(grid))).flatten(1).unflatten(0, (len(areas), -1))
             loss, valid = cross_level(areas, keys, self.temperature)
-            return {"cross_level": Term(loss, self.weight, valid)}
+            return {"cross_level": Term(loss, CONTRAST, valid)}
         target = full.logits.detach().float().softmax(1)
         found = joined(crops.logits.float().softmax(1), grid)
         since = (progress - FIRST_PHASE) / (1 - FIRST_PHASE)
         rising = self.weight * sigmoid_ramp(since, self.ramp)
-        return {"consistency": Term(prod(grid) * squared_difference(found, target), rising)}
+        return {"consistency": Term(squared_difference(found, target), rising)}
 
 
 def cells(size: Sequence[int], strides: Sequence[int]) -> list[int]:

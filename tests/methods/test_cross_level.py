@@ -11,7 +11,7 @@ import torch
 from lib.config import Config
 from lib.methods import cross_level
 from lib.methods.base import Method, sigmoid_ramp
-from lib.methods.cross_level import FIRST_PHASE, GRID, SHORTEST, cells, cut, joined
+from lib.methods.cross_level import CONTRAST, FIRST_PHASE, GRID, SHORTEST, cells, cut, joined
 from lib.methods.registry import build_method
 from lib.networks.unet import Decoded
 
@@ -74,7 +74,7 @@ def decoded(method: Method, monkeypatch) -> list[Decoded]:
 
 
 @PATCHES
-def test_the_consistency_is_the_sum_over_the_crops_and_only_they_learn(patch, batch_of, monkeypatch) -> None:
+def test_the_consistency_is_the_mean_over_the_crops_and_only_they_learn(patch, batch_of, monkeypatch) -> None:
     method = build(patch)
     seen, toy = decoded(method, monkeypatch), batch_of(method, patch, labelled=1, unlabelled=2)
     term = method(toy, 1.0)["consistency"]
@@ -91,7 +91,7 @@ def test_the_consistency_is_the_sum_over_the_crops_and_only_they_learn(patch, ba
             part = tuple(slice(k * e, (k + 1) * e) for k, e in zip(place, edges, strict=True))
             difference = q[row * int(np.prod(grid)) + number] - p[(row, slice(None), *part)]
             expected.append((difference**2).sum(0).mean())
-    assert term.value.item() == pytest.approx(np.sum(expected) / 3, rel=1e-4)
+    assert term.value.item() == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 @PATCHES
@@ -151,7 +151,7 @@ def test_first_the_contrast_then_the_consistency_along_its_own_ramp(batch_of) ->
     for progress in (0.0, 0.99 * FIRST_PHASE):
         terms = method(toy, progress)
         assert set(terms) == {"supervised", "cross_level"}
-        assert terms["cross_level"].weight == 0.5
+        assert terms["cross_level"].weight == CONTRAST
     for progress in (FIRST_PHASE, 0.5, 1.0):
         terms = method(toy, progress)
         assert set(terms) == {"supervised", "consistency"}
