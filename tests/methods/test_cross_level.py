@@ -125,10 +125,8 @@ def test_crops_that_differ_in_brightness_alone_are_told_apart(batch_of, monkeypa
     exact = cross_level.cross_level
     monkeypatch.setattr(cross_level, "cross_level", lambda *parts: asked.append(parts) or exact(*parts))
     toy = batch_of(method, SLICE, labelled=1, unlabelled=1)
-    crop = torch.randn(64, 32)
-    toy["image"] = torch.cat([torch.cat([crop + 4 * row + column for column in range(2)], 1) for row in range(4)])[
-        None, None
-    ]
+    brightness = torch.arange(8.0).view(4, 2).repeat_interleave(64, 0).repeat_interleave(32, 1)
+    toy["image"] = (torch.randn(64, 32).repeat(4, 2) + brightness)[None, None]
     method(toy, 0.0)
     keys = asked[0][1][0]
     apart = torch.cdist(keys, keys) / keys.norm(dim=1).mean()
