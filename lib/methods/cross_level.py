@@ -57,7 +57,7 @@ class CrossLevel(Method):
         strong = batch["strong"][0] if "weak" in batch else weak
         full = network.decode(torch.cat([image, weak]))
         labelled, unlabelled = full.logits.float().softmax(1).split([len(image), len(weak)])
-        grid = cells(image.shape[2:], [prod(steps) for steps in zip(*network.shape.strides, strict=True)])
+        grid = crop_grid(image.shape[2:], [prod(steps) for steps in zip(*network.shape.strides, strict=True)])
         with normalised_together(network, prod(grid)):
             crops = network.decode(cut(torch.cat([image, strong]), grid))
         of_crops = joined(crops.logits.detach().float().softmax(1), grid)[len(image) :]
@@ -79,7 +79,7 @@ class CrossLevel(Method):
         return {"consistency": Term(squared_difference(found, target), rising)}
 
 
-def cells(size: Sequence[int], strides: Sequence[int]) -> list[int]:
+def crop_grid(size: Sequence[int], strides: Sequence[int]) -> list[int]:
     """Crops along each axis: as many as :data:`GRID` says, fewer where they would be too short or uneven.
 
     Args:

@@ -11,7 +11,7 @@ import torch
 from lib.config import Config
 from lib.methods import cross_level
 from lib.methods.base import Method, sigmoid_ramp
-from lib.methods.cross_level import CONTRAST, FIRST_PHASE, GRID, SHORTEST, cells, cut, joined
+from lib.methods.cross_level import CONTRAST, FIRST_PHASE, GRID, SHORTEST, crop_grid, cut, joined
 from lib.methods.registry import build_method
 from lib.networks.unet import Decoded
 
@@ -39,7 +39,7 @@ def build(patch: tuple[int, ...], **settings) -> Method:
     ],
 )
 def test_crops_are_as_many_as_are_even_and_long_enough(size: tuple[int, ...], expected: list[int]) -> None:
-    assert cells(size, [2] * len(size)) == expected
+    assert crop_grid(size, [2] * len(size)) == expected
     assert max(expected) <= GRID[len(size)]
     assert all(edge % n == 0 and (n == 1 or edge // n >= SHORTEST) for edge, n in zip(size, expected, strict=True))
 
@@ -166,8 +166,8 @@ def test_a_patch_too_small_to_cut_has_nothing_to_contrast(batch_of) -> None:
 
 def test_crops_keep_two_positions_at_the_bottleneck_of_the_deepest_networks(batch_of) -> None:
     """An instance norm refuses a single one."""
-    assert cells((64, 64), [16, 8]) == [2, 4]
-    assert cells((64, 16), [16, 16]) == [2, 1]
+    assert crop_grid((64, 64), [16, 8]) == [2, 4]
+    assert crop_grid((64, 16), [16, 16]) == [2, 1]
     method = build_method(Config(method="cross_level", size="large"), 1, 2, (64, 64))
     with torch.no_grad():
         assert set(method(batch_of(method, (64, 64), 1, 1), 0.0)) == {"supervised", "cross_level"}
