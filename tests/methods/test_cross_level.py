@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -74,8 +75,8 @@ def decoded(method: Method, monkeypatch) -> list[Decoded]:
 
 
 @PATCHES
-def test_the_consistency_is_the_mean_over_the_crops_and_only_they_learn(patch, batch_of, monkeypatch) -> None:
-    method = build(patch)
+def test_the_consistency_is_summed_over_the_crops_and_only_they_learn(patch, batch_of, monkeypatch) -> None:
+    method = build(patch, consistency=0.5)
     seen, toy = decoded(method, monkeypatch), batch_of(method, patch, labelled=1, unlabelled=2)
     term = method(toy, 1.0)["consistency"]
     term.value.backward()
@@ -91,7 +92,7 @@ def test_the_consistency_is_the_mean_over_the_crops_and_only_they_learn(patch, b
             part = tuple(slice(k * e, (k + 1) * e) for k, e in zip(place, edges, strict=True))
             difference = q[row * int(np.prod(grid)) + number] - p[(row, slice(None), *part)]
             expected.append((difference**2).sum(0).mean())
-    assert term.value.item() == pytest.approx(np.mean(expected), rel=1e-4)
+    assert term.value.item() * term.weight == pytest.approx(0.5 * np.sum(expected) / 3, rel=1e-4)
 
 
 @PATCHES
@@ -154,7 +155,7 @@ def test_first_the_contrast_then_the_consistency_along_its_own_ramp(batch_of) ->
         terms = method(toy, progress)
         assert set(terms) == {"supervised", "consistency"}
         since = (progress - FIRST_PHASE) / (1 - FIRST_PHASE)
-        assert terms["consistency"].weight == pytest.approx(0.5 * sigmoid_ramp(since, 0.4))
+        assert terms["consistency"].weight == pytest.approx(0.5 * prod(GRIDS[SLICE]) * sigmoid_ramp(since, 0.4))
 
 
 def test_a_patch_too_small_to_cut_has_nothing_to_contrast(batch_of) -> None:
